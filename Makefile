@@ -1,0 +1,40 @@
+# The two commands of the README are `make demo` and `make test`; each makes its own .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check lint types bench docs clean
+
+# The demo needs only the package itself; tests and checks need the development tools as well.
+$(BIN)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("actorq needs Python 3.11 or later; this is %d.%d. Say which one: make PYTHON=python3.12 ..." % v[:2])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cron]'
+	@touch $@
+
+$(BIN)/.dev: $(BIN)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
+
+demo: $(BIN)/.installed
+	@$(BIN)/python examples/index_tree.py $(ARGS)
+
+test: $(BIN)/.dev
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: lint types
+
+lint: $(BIN)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(BIN)/.dev
+	@$(BIN)/mypy
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: $(BIN)/.dev
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,200 @@
+"""Every error that actorq raises, as one tree under `ActorqError`.
+
+A subclass inherits the nearest built-in error too, so that `except ValueError` means what it says.
+Imports nothing of the package: everything else imports this.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class ActorqError(Exception):
+    """The root of every error that actorq raises on purpose."""
+
+
+# --- the kernel ---------------------------------------------------------------------------------
+
+
+class Reject(ActorqError):  # noqa: N818
+    """A declared refusal: raised by a handler, it reaches the asker and the actor lives on.
+
+    Anything else that a handler raises is a crash.  Subclass it for refusals of your own.
+    """
+
+
+class MailboxFull(ActorqError):
+    """`tell_nowait` found the mailbox full; the message was not accepted and is in `.message`."""
+
+    def __init__(self, actor: str, capacity: float, message: object) -> None:
+        super().__init__(
+            f"the mailbox of {actor!r} is full ({capacity} messages); "
+            f"use `await ref.tell(...)` to wait for room, or spawn it with a larger capacity"
+        )
+        self.actor = actor
+        self.message = message
+
+
+class ActorStopped(ActorqError):
+    """The actor has ended for good, or is ending and accepts no more messages."""
+
+    def __init__(self, actor: str, reason: str = "stopped") -> None:
+        super().__init__(f"actor {actor!r} has stopped ({reason}); it accepts no more messages")
+        self.actor = actor
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.actor, self.reason)
+
+
+class ActorFailed(ActorqError):
+    """The actor's incarnation crashed before it answered; the crash is the `__cause__`.
+
+    `handled` says whether sending again is a repetition: True if your message was in progress when the
+    actor crashed, False if it had been put aside (a deferred reply) and the crash came from elsewhere.
+    """
+
+    def __init__(self, actor: str, *, handled: bool, detail: str = "crashed") -> None:
+        what = "while handling this message" if handled else "before it answered this message"
+        super().__init__(f"actor {actor!r} {detail} {what}")
+        self.actor = actor
+        self.handled = handled
+
+
+class AskDeadlock(ActorqError, RuntimeError):
+    """This ask would close a circle of actors that wait for one another; `.cycle` names it."""
+
+    def __init__(self, cycle: tuple[str, ...]) -> None:
+        super().__init__(
+            f"asking would wait for ever: {' -> '.join(cycle)}; answer later instead "
+            f"(`reply = self.defer()`), ask from a child task, or use `tell`"
+        )
+        self.cycle = cycle
+
+
+class NameTaken(ActorqError, ValueError):
+    """An actor of this name lives already under the same supervisor."""
+
+
+class SupervisorFailed(ActorqError):
+    """A supervisor gave up: more incidents than its intensity allows.  The last one is the cause."""
+
+
+class SystemFailed(ActorqError):
+    """An actor's failure ended the system.  The cause is an exception group with every failure."""
+
+
+class SystemClosed(ActorqError, RuntimeError):
+    """The system is not open: `async with open_system(...)` was not entered, or has been left."""
+
+
+# --- tasks and options --------------------------------------------------------------------------
+
+
+class TaskDefinitionError(ActorqError, TypeError):
+    """A function cannot be a task as it is written."""
+
+
+class OptionError(ActorqError, ValueError):
+    """An option's value is wrong, or two options contradict each other."""
+
+
+class UnknownOption(OptionError, TypeError):
+    """There is no such option."""
+
+
+class UnsupportedOption(OptionError, NotImplementedError):
+    """The option exists, but not here: not on this engine, or not yet."""
+
+
+class ArgumentsError(ActorqError, TypeError):
+    """The arguments do not fit the task's signature or annotations; nothing was enqueued."""
+
+
+class NotSerializable(ActorqError, TypeError):
+    """A value cannot be carried by JSON."""
+
+
+class EnvelopeError(ActorqError, ValueError):
+    """Bytes or a dictionary that should be a message, a result or a progress, and are not."""
+
+
+class UnknownTask(ActorqError, LookupError):
+    """No task of this name is registered here."""
+
+
+class TaskNotBound(ActorqError, RuntimeError):
+    """`kiq` was called on a task that belongs to no broker."""
+
+
+class EnqueueUncertain(ActorqError):
+    """The broker failed while it was storing: the tasks may or may not have been accepted.
+
+    Enqueueing again with the same `task_id` is harmless: an id is accepted once.
+    """
+
+    def __init__(self, task_ids: tuple[str, ...]) -> None:
+        shown = ", ".join(task_ids[:3]) + (", ..." if len(task_ids) > 3 else "")
+        super().__init__(
+            f"the broker failed while storing {shown}: it may have been accepted or not; "
+            f"enqueue again with the same task_id, which is harmless"
+        )
+        self.task_ids = task_ids
+
+
+class DuplicateTaskId(ActorqError, ValueError):
+    """A different task with this id was accepted before."""
+
+
+# --- how a task ended ---------------------------------------------------------------------------
+
+
+class TaskFailed(ActorqError):
+    """The task raised an exception whose type is neither builtin nor declared with `raises=`.
+
+    `type_name`, `message` and `remote_traceback` tell what happened in the worker.
+    """
+
+    def __init__(self, type_name: str, message: str, remote_traceback: str = "") -> None:
+        super().__init__(f"{type_name}: {message}" if message else type_name)
+        self.type_name = type_name
+        self.message = message
+        self.remote_traceback = remote_traceback
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.type_name, self.message, self.remote_traceback)
+
+
+class TaskTimeout(ActorqError, TimeoutError):
+    """The attempt ran longer than the task's `timeout`."""
+
+
+class TaskCancelled(ActorqError):
+    """The task was cancelled before it could end by itself."""
+
+
+class WorkerLost(ActorqError):
+    """The task was given to workers again and again and none of them lived to report its end."""
+
+
+# --- results ------------------------------------------------------------------------------------
+
+
+class ResultBackendError(ActorqError):
+    """The result backend could not do what it was asked."""
+
+
+class ResultGetError(ResultBackendError, LookupError):
+    """The result cannot be had: it was never stored, was evicted, or the backend failed."""
+
+
+class ResultSetError(ResultBackendError):
+    """The result could not be stored."""
+
+
+class ResultIsReadyError(ResultBackendError):
+    """The backend failed when it was asked whether a result is ready."""
+
+
+class StaleResult(ResultBackendError):
+    """The result comes from an attempt that lost its lease, or is older than the stored one."""
