@@ -1,0 +1,132 @@
+"""The cell: what of an actor outlives its incarnations: name, mailbox, watchers, counts.
+
+Made and ended by the supervisor; borrowed by one incarnation at a time; refs point here.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from actorq.dead_letters import DeadLetter, DeadLetters, LetterReason
+from actorq.errors import ActorStopped, AskDeadlock
+from actorq.mailbox import Envelope, Mailbox
+from actorq.signals import Terminated
+from actorq.statistics import MailboxStatistics
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actorq.ref import ActorRef
+
+#: The actor on whose behalf this code runs: its loop, or a child task of it.
+running_cell: ContextVar[Cell | None] = ContextVar("actorq_running_cell", default=None)
+
+
+class Cell:
+    """One actor's identity."""
+
+    __slots__ = (
+        "__weakref__",
+        "accepted",
+        "crashed",
+        "dead_letters",
+        "end_reason",
+        "ended",
+        "fault",
+        "grace",
+        "handled",
+        "interrupted",
+        "loop_task",
+        "mailbox",
+        "name",
+        "ref",
+        "restarts",
+        "state",
+        "undelivered",
+        "waiting_on",
+        "watchers",
+    )
+
+    def __init__(
+        self, name: str, *, capacity: float, grace: float, dead_letters: DeadLetters
+    ) -> None:
+        self.name = name
+        self.mailbox = Mailbox(capacity)
+        self.grace = grace  #: seconds that an incarnation's clean-up may take
+        self.dead_letters = dead_letters
+        self.state = "starting"
+        self.end_reason: str | None = None  #: set once it has ended for good
+        self.ended = trio.Event()
+        self.watchers: set[Cell] = set()
+        self.loop_task: trio.lowlevel.Task | None = None
+        self.waiting_on: Cell | None = None  #: the actor that this one's loop waits for
+        self.fault: Callable[[Any], None] | None = None  #: a test's hook before each message
+        self.accepted = self.handled = self.crashed = 0
+        self.interrupted = self.undelivered = self.restarts = 0
+        self.ref: ActorRef[Any]
+
+    def check_cycle(self, target: Cell) -> None:
+        """Raise if this cell's loop, waiting for *target*, would wait for itself (promise 17)."""
+        chain = [self.name]
+        step: Cell | None = target
+        while step is not None:
+            chain.append(step.name)
+            if step is self:
+                raise AskDeadlock(tuple(chain))
+            step = step.waiting_on
+
+    def bury(self, item: Any, reason: LetterReason, error: Exception | None = None) -> None:
+        """Account for an accepted *item* that will not be handled; its asker, if any, is told."""
+        match reason:
+            case LetterReason.CRASHED:
+                self.crashed += 1
+            case LetterReason.INTERRUPTED:
+                self.interrupted += 1
+            case LetterReason.UNDELIVERED:
+                self.undelivered += 1
+        if type(item) is Envelope:
+            item.reply.fail(error or ActorStopped(self.name, self.end_reason or "stopped"))
+        else:
+            self.dead_letters.record(DeadLetter(self.name, item, reason))
+
+    def watch(self, watcher: Cell) -> None:
+        """Tell *watcher* when this ends; at once if it has ended already (promise 26)."""
+        if self.end_reason is not None:
+            watcher.mailbox.push_signal(Terminated(self.ref, self.end_reason))
+        else:
+            self.watchers.add(watcher)
+
+    @trio.lowlevel.enable_ki_protection
+    def terminate(self, reason: str) -> None:
+        """End for good: refuse sends, settle what is queued, tell the watchers.  Idempotent."""
+        if self.end_reason is not None:
+            return
+        self.end_reason = reason
+        self.state = "stopped"
+        for item in self.mailbox.empty():
+            self.bury(item, LetterReason.UNDELIVERED)
+        for watcher in self.watchers:
+            watcher.mailbox.push_signal(Terminated(self.ref, reason))
+        self.watchers.clear()
+        self.ended.set()
+
+    def statistics(self) -> MailboxStatistics:
+        """This actor now."""
+        alive = self.end_reason is None
+        return MailboxStatistics(
+            name=self.name,
+            state=self.state,
+            capacity=self.mailbox.capacity,
+            queued=self.mailbox.queued if alive else 0,
+            peak_queued=self.mailbox.peak_queued,
+            accepted=self.accepted,
+            handled=self.handled,
+            crashed=self.crashed,
+            interrupted=self.interrupted,
+            undelivered=self.undelivered,
+            restarts=self.restarts,
+        )

@@ -1,0 +1,238 @@
+"""The incarnation: one life of an actor, from `on_start` to the end of its clean-up.
+
+Owned by the supervisor's task for the child; borrows the cell's mailbox and gives it back.
+Ends in exactly one `Exit`; a `KeyboardInterrupt` or `SystemExit` is not an exit and passes through.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+import attrs
+import trio
+
+from actorq.actor import Actor
+from actorq.cell import Cell, running_cell
+from actorq.dead_letters import LetterReason
+from actorq.errors import ActorFailed, ActorStopped, Reject
+from actorq.mailbox import WAKE, Envelope
+from actorq.reply import Reply
+from actorq.signals import Halt, InjectedCrash, TimerFired
+from actorq.timers import Timers
+
+
+log = logging.getLogger("actorq.actor")
+
+#: With n messages queued, other tasks run after at most this many (promise 8).
+BURST = 64
+
+
+class ExitKind(Enum):
+    """How a life ended."""
+
+    NORMAL = "normal"  #: the actor stopped itself
+    STOPPED = "stopped"  #: its supervisor stopped it
+    CRASHED = "crashed"
+    FATAL = "fatal"  #: KeyboardInterrupt or SystemExit came up in it
+
+
+@attrs.frozen
+class Exit:
+    """The end of one life."""
+
+    kind: ExitKind
+    cause: BaseException | None = None
+
+    def __str__(self) -> str:
+        return self.kind.value if self.cause is None else f"{self.kind.value}: {self.cause!r}"
+
+
+class Incarnation:
+    """One life."""
+
+    def __init__(self, cell: Cell, factory: Callable[[], Actor[Any]]) -> None:
+        self.cell = cell
+        self._factory = factory
+        self.nursery: trio.Nursery
+        self.timers = Timers(cell.mailbox.push_signal, self._start_child)
+        self._item: Any = None  #: what is being handled: a bare tell or an Envelope
+        self._reply: Reply[Any] | None = None  #: its reply, unless it was deferred
+        self._deferred: set[Reply[Any]] = set()
+        self._halting = False
+
+    def defer(self) -> Reply[Any]:
+        """See `Actor.defer`."""
+        if self._item is None:
+            raise RuntimeError("defer() is called while a message is handled, from its handler")
+        reply, self._reply = self._reply, None
+        if reply is None:
+            reply = Reply()
+            reply._abandon()  # a tell: nobody waits
+        elif reply._state.name == "PENDING":
+            reply._owner = self._deferred
+            self._deferred.add(reply)
+        if reply._asker is not None:
+            reply._asker.waiting_on = None  # promise 17: a deferred reply blocks no loop
+        return reply
+
+    def halt(self) -> None:
+        """End after the message in progress."""
+        self._halting = True
+        self.cell.mailbox.push_signal(Halt())
+
+    def _start_child(self, async_fn: Callable[[], Any]) -> None:
+        self.nursery.start_soon(async_fn)
+
+    async def run(self, started: Callable[[], None]) -> Exit:
+        """Live once; *started* is called when `on_start` has returned."""
+        cell = self.cell
+        crash: Exception | None = None
+        running_cell.set(cell)
+        cell.loop_task = trio.lowlevel.current_task()
+        cell.state = "starting"
+        actor: Actor[Any] | None = None
+        ready = False
+        try:
+            try:
+                async with trio.open_nursery() as self.nursery:
+                    try:
+                        actor = self._factory()
+                        actor._life = self
+                        await actor.on_start()
+                        ready = True
+                        cell.state = "running"
+                        started()
+                        await self._serve(actor)
+                    except Exception as error:  # noqa: BLE001 - every crash is the supervisor's
+                        crash = error
+                        self._settle_current(error)  # at once, before child tasks unwind: 11
+                        self._fail_deferred(error)
+                    self.nursery.cancel_scope.cancel(f"actor {cell.name!r} ended")
+            except* Exception as group:  # from child tasks
+                crash = crash or group
+        finally:
+            cell.loop_task = None
+            cell.state = "down"
+            self._settle_current(crash)
+            if crash is not None:
+                self._fail_deferred(crash)
+            if ready and actor is not None:
+                try:
+                    with trio.move_on_after(cell.grace, shield=True):
+                        await actor.on_stop()
+                except Exception as error:
+                    log.exception("actor %r failed in on_stop", cell.name)
+                    crash = crash or error
+            self._fail_deferred(crash)
+            if actor is not None:
+                actor._life = None
+        if crash is not None:
+            return Exit(ExitKind.CRASHED, crash)
+        return Exit(ExitKind.NORMAL)
+
+    async def _serve(self, actor: Actor[Any]) -> None:
+        """Handle signals and messages until halted, or until the mailbox is closed and empty."""
+        cell = self.cell
+        mailbox = cell.mailbox
+        signals = mailbox.signals
+        receive = actor.receive
+        flush = actor.flush if type(actor).flush is not Actor.flush else None
+        unflushed = False
+        budget = BURST
+        while True:
+            if signals:
+                signal = signals.popleft()
+                if type(signal) is Halt:
+                    if self._halting:
+                        return
+                    continue  # meant for an earlier life
+                await self._on_signal(actor, signal)
+                unflushed = True
+                item = WAKE
+            else:
+                try:
+                    item = mailbox.receive_nowait()
+                except trio.WouldBlock:
+                    if unflushed and flush is not None:
+                        unflushed = False
+                        await flush()
+                        continue
+                    try:
+                        item = await mailbox.receive()
+                    except trio.EndOfChannel:
+                        break
+                    budget = BURST
+                except trio.EndOfChannel:
+                    break
+                if item is WAKE:
+                    continue
+                self._item = item
+                if type(item) is Envelope:
+                    message = item.message
+                    reply = self._reply = item.reply
+                else:
+                    message = item
+                    reply = self._reply = None
+                if cell.fault is not None:
+                    cell.fault(message)
+                try:
+                    value = await receive(message)
+                except Reject as refusal:
+                    if self._reply is not None:
+                        self._reply.fail(refusal)
+                else:
+                    if reply is not None and self._reply is reply:
+                        reply.send(value)
+                self._item = None
+                cell.handled += 1
+                unflushed = True
+            budget -= 1
+            if budget <= 0:
+                if flush is not None:
+                    unflushed = False
+                    await flush()
+                await trio.lowlevel.checkpoint()  # promise 8
+                budget = BURST
+        if flush is not None and unflushed:
+            await flush()
+        await actor.drain()
+
+    async def _on_signal(self, actor: Actor[Any], signal: Any) -> None:
+        if type(signal) is TimerFired:
+            message = self.timers.take(signal)
+            if message is not None:
+                try:
+                    await actor.receive(message)
+                except Reject:
+                    log.debug("actor %r refused its own timer's %r", self.cell.name, message)
+        elif type(signal) is InjectedCrash:
+            raise signal.error
+        else:
+            await actor.signal(signal)
+
+    def _settle_current(self, crash: Exception | None) -> None:
+        """The message in progress will not be finished: tell its asker, or the dead letters."""
+        item, self._item = self._item, None
+        if item is None:
+            return
+        if type(item) is Envelope and self._reply is None:
+            self.cell.crashed += 1  # deferred already: it fails with the deferred ones
+            return
+        reason = LetterReason.INTERRUPTED if crash is None else LetterReason.CRASHED
+        self.cell.bury(item, reason, self._failure(crash, handled=True))
+
+    def _fail_deferred(self, crash: Exception | None) -> None:
+        for reply in tuple(self._deferred):
+            reply.fail(self._failure(crash, handled=False))
+        self._deferred.clear()
+
+    def _failure(self, crash: Exception | None, *, handled: bool) -> Exception:
+        if crash is None and self.cell.mailbox.closed:
+            return ActorStopped(self.cell.name)
+        detail = "crashed" if crash is not None else "was stopped for a restart"
+        error = ActorFailed(self.cell.name, handled=handled, detail=detail)
+        error.__cause__ = crash
+        return error

@@ -1,0 +1,299 @@
+"""The kernel's frame: a root supervisor round a body, ended body first, actors second.
+
+Owns the root task, the shield that lets actors outlive the body, and the rule by which failures
+surface.  `open_system` adds the queue's actors; this alone serves actors without a queue.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import trio
+
+from actorq.actor import Actor
+from actorq.dead_letters import DeadLetters
+from actorq.environment import Environment, current_environment
+from actorq.errors import SystemClosed, SystemFailed
+from actorq.incarnation import ExitKind
+from actorq.ref import ActorRef
+from actorq.restart import Backoff, Restart, Strategy
+from actorq.statistics import SupervisorStatistics
+from actorq.supervisor import (
+    DEFAULT_CAPACITY,
+    DEFAULT_DRAIN,
+    DEFAULT_GRACE,
+    ActorSpec,
+    Runtime,
+    Supervisor,
+    SupervisorSpec,
+)
+
+
+M = TypeVar("M")
+
+#: Where actors live that the user spawns.
+APP = "app"
+
+
+class SupervisorRef:
+    """A handle on a supervisor that was spawned."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    @property
+    def name(self) -> str:
+        """The name under which it was spawned."""
+        return self._supervisor.name
+
+    async def spawn(
+        self,
+        factory: Callable[[], Actor[M]],
+        *,
+        name: str | None = None,
+        restart: Restart = Restart.PERMANENT,
+        capacity: float = DEFAULT_CAPACITY,
+        drain: float = DEFAULT_DRAIN,
+        grace: float = DEFAULT_GRACE,
+    ) -> ActorRef[M]:
+        """Start an actor and return its ref once its `on_start` has returned.  Always a checkpoint.
+
+        *factory* is called for each life: a class, or a function that makes one.  *name* (the class's
+        unless told) is unique under one supervisor.  *capacity*: messages that may wait.  *drain*:
+        seconds to finish the queue at the end.  *grace*: seconds for `on_stop`.
+        Raises `NameTaken`, or `ActorFailed` from what `on_start` raised.
+        """
+        return await self._supervisor.spawn(
+            _actor_spec(factory, name, restart, capacity, drain, grace)
+        )
+
+    def statistics(self) -> SupervisorStatistics:
+        """This supervisor and all below it, now."""
+        return self._supervisor.statistics()
+
+
+def _actor_spec(
+    factory: Callable[[], Actor[Any]],
+    name: str | None,
+    restart: Restart,
+    capacity: float,
+    drain: float,
+    grace: float,
+) -> ActorSpec:
+    if isinstance(factory, Actor):
+        kind = type(factory).__name__
+        raise TypeError(
+            f"spawn() got an instance of {kind}; pass something that makes one for each life: "
+            f"spawn({kind}, ...) or spawn(lambda: {kind}(...), ...)"
+        )
+    if not callable(factory):
+        raise TypeError(f"spawn() expected an Actor class or a factory, got {factory!r}")
+    if not isinstance(restart, Restart):
+        raise TypeError(f"restart= expected a Restart, such as Restart.TRANSIENT; got {restart!r}")
+    if capacity < 0 or (capacity != math.inf and int(capacity) != capacity):
+        raise ValueError(f"capacity must be a whole number >= 0, or math.inf; got {capacity!r}")
+    for label, seconds in (("drain", drain), ("grace", grace)):
+        if seconds < 0:
+            raise ValueError(f"{label} must be >= 0 seconds; got {seconds!r}")
+    return ActorSpec(
+        factory=factory,
+        name=name or getattr(factory, "__name__", type(factory).__name__),
+        restart=restart,
+        capacity=capacity,
+        drain=drain,
+        grace=grace,
+    )
+
+
+class Kernel:
+    """A running tree of actors.  Made by `open_kernel`."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.dead_letters = DeadLetters()
+        self._body = trio.CancelScope()
+        self._body_done = trio.Event()
+        self._fatal: list[BaseException] = []
+        self._runtime = Runtime(self.dead_letters, environment.random, self._on_fatal)
+        self._root: Supervisor
+        self._app: Supervisor
+
+    def _on_fatal(self, cause: BaseException) -> None:
+        self._fatal.append(cause)
+        self._body.cancel("actorq: KeyboardInterrupt or SystemExit in an actor")
+
+    async def _before_giving_up(self, bury: Callable[[], None]) -> None:
+        # This order: cancelled first, the body sees its cancellation and not the noise of asks that
+        # fail; buried second, a shielded asker in the body's cleanup is not left waiting.
+        self._body.cancel("actorq: the system failed")
+        bury()
+        await self._body_done.wait()
+
+    async def spawn(
+        self,
+        factory: Callable[[], Actor[M]],
+        *,
+        name: str | None = None,
+        restart: Restart = Restart.PERMANENT,
+        capacity: float = DEFAULT_CAPACITY,
+        drain: float = DEFAULT_DRAIN,
+        grace: float = DEFAULT_GRACE,
+    ) -> ActorRef[M]:
+        """Start an actor and return its ref once its `on_start` has returned.  Always a checkpoint.
+
+        *factory* is called for each life: a class, or a function that makes one.  *name* (the class's
+        unless told) is unique.  *capacity*: messages that may wait (1,000 unless told; 0 hands over).
+        *drain*: seconds to finish the queue at the end.  *grace*: seconds for `on_stop`.
+        Raises `NameTaken`, `SystemClosed`, or `ActorFailed` from what `on_start` raised.
+        """
+        spec = _actor_spec(factory, name, restart, capacity, drain, grace)
+        self._check_open("spawn")
+        return await self._app.spawn(spec)
+
+    async def spawn_supervisor(
+        self,
+        name: str,
+        *,
+        strategy: Strategy = Strategy.ONE_FOR_ONE,
+        intensity: int = 3,
+        period: float = 30.0,
+        backoff: Backoff | None = None,
+        restart: Restart = Restart.PERMANENT,
+    ) -> SupervisorRef:
+        """Start a supervisor for actors that belong together.  Always a checkpoint.
+
+        More than *intensity* incidents within *period* seconds end it, and its own supervisor decides:
+        by *restart*, at the same intensity.
+        """
+        self._check_open("spawn_supervisor")
+        return SupervisorRef(
+            await self._app.spawn_supervisor(
+                SupervisorSpec(
+                    name=name,
+                    strategy=strategy,
+                    intensity=intensity,
+                    period=period,
+                    backoff=backoff or Backoff(),
+                    restart=restart,
+                )
+            )
+        )
+
+    def statistics(self) -> SupervisorStatistics:
+        """The whole tree, now."""
+        return self._root.statistics()
+
+    @property
+    def is_open(self) -> bool:
+        """The body of `async with` is running."""
+        return not self._body_done.is_set()
+
+    def _check_open(self, what: str) -> None:
+        if not self.is_open:
+            raise SystemClosed(
+                f"{what}() on a system that is closed; call it inside "
+                f"`async with actorq.open_system() as sys:`"
+            )
+
+
+async def _run_root(
+    kernel: Kernel, shield: trio.CancelScope, started: trio.Event, failures: list[BaseException]
+) -> None:
+    try:
+        with shield:
+            exit_ = await kernel._root.run(started.set)
+            if exit_.kind is ExitKind.CRASHED and exit_.cause is not None:
+                failures.append(exit_.cause.__cause__ or exit_.cause)
+    finally:
+        kernel._root.terminate("the system has ended")
+        started.set()
+
+
+@asynccontextmanager
+async def open_kernel(
+    kernel: Kernel | None = None,
+    *,
+    subtrees: Sequence[SupervisorSpec] = (),
+    intensity: int = 3,
+    period: float = 30.0,
+    backoff: Backoff | None = None,
+    shutdown_timeout: float = 30.0,
+) -> AsyncIterator[Kernel]:
+    """Run actors round the body of `async with`.
+
+    The tree is `actorq` with `app` (what `spawn` starts, one_for_one, *intensity* incidents in
+    *period* seconds) and then *subtrees*.  When the body ends, they stop in reverse order, within
+    *shutdown_timeout* seconds plus the longest clean-up grace; what is left then is cancelled.
+
+    Surfaces: the body's own exception, naked, if nothing else failed; `SystemFailed` from a group if
+    an actor's failure ended the system; a `KeyboardInterrupt` or `SystemExit` as itself.
+    """
+    await trio.lowlevel.checkpoint()  # promise 51: nothing starts in a cancelled scope
+    kernel = kernel or Kernel(current_environment())
+    app = SupervisorSpec(name=APP, intensity=intensity, period=period, backoff=backoff or Backoff())
+    kernel._root = Supervisor(
+        # intensity 0: what a subtree's own supervisor could not heal ends the system
+        SupervisorSpec(name="actorq", children=(app, *subtrees), intensity=0),
+        kernel._runtime,
+        before_giving_up=kernel._before_giving_up,
+    )
+    kernel._app = kernel._root.child_supervisor(APP)
+    shield = trio.CancelScope(shield=True)
+    started = trio.Event()
+    failures: list[BaseException] = []
+    body_error: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            # start_soon, not start(): that hangs for a shielded task in a cancelled scope
+            nursery.start_soon(_run_root, kernel, shield, started, failures, name="actorq:root")
+            try:
+                with kernel._body:
+                    await started.wait()
+                    if not failures:
+                        try:
+                            yield kernel
+                        except BaseException as error:
+                            body_error = error
+                            raise
+            finally:
+                kernel._body_done.set()
+                kernel._root.request_stop()
+                shield.deadline = trio.current_time() + shutdown_timeout
+    except BaseException as group:  # noqa: BLE001 - raised below, outside of this handler's context
+        surfaced: BaseException | None = _what_surfaces(kernel._fatal, failures, body_error, group)
+    else:
+        surfaced = _what_surfaces(kernel._fatal, failures, body_error, None)
+    if surfaced is not None:
+        raise surfaced
+
+
+def _what_surfaces(
+    fatal: list[BaseException],
+    failures: list[BaseException],
+    body_error: BaseException | None,
+    group: BaseException | None,
+) -> BaseException | None:
+    """Promises 49 and 50: which one exception leaves the system."""
+    if fatal:
+        signal = _first_signal(fatal[0])
+        signal.__cause__ = BaseExceptionGroup("raised in an actor", fatal)
+        return signal
+    if failures:
+        everything = list(failures)
+        if isinstance(body_error, Exception):
+            everything.append(body_error)
+        failed = SystemFailed(f"an actor's failure ended the system: {failures[0]}")
+        failed.__cause__ = BaseExceptionGroup("actorq system failed", everything)
+        return failed
+    if group is None:
+        return None  # an end without errors
+    return body_error if body_error is not None else group
+
+
+def _first_signal(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return SystemExit(*error.args) if isinstance(error, SystemExit) else KeyboardInterrupt()

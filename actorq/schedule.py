@@ -1,0 +1,274 @@
+"""Triggers: when a schedule's slots are, and what its task is enqueued with.
+
+Values: frozen, without a clock and without progress, so anybody may share them.
+A *slot* is one planned instant, in Unix seconds.  Which slots have been fired is the business of
+the schedule table (`actorq.engines.memory.schedules`), which alone asks a trigger for them.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import attrs
+
+from actorq.errors import OptionError, UnsupportedOption
+
+
+if TYPE_CHECKING:
+    from cronsim import CronSim
+
+
+#: Wall clocks are neither finer nor steadier than this, and a schedule is no busy loop.
+SHORTEST_PERIOD = 0.001
+
+ALIASES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+
+
+class CatchUp(StrEnum):
+    """What becomes of slots that went by unseen: the scheduler was down, the clock set forward."""
+
+    SKIP = "skip"  #: none is fired late; "late" is more than the table's grace
+    LATEST = "latest"  #: the newest one is fired, the older ones are dropped
+    ALL = (
+        "all"  #: each is fired, oldest first, though never more than the table's limit, the newest
+    )
+
+
+def _catch_up(value: CatchUp | str | None) -> CatchUp | None:
+    try:
+        return None if value is None else CatchUp(value)
+    except ValueError:
+        raise OptionError(f"catch_up must be 'skip', 'latest' or 'all', not {value!r}") from None
+
+
+def _arguments(value: Sequence[Any]) -> tuple[Any, ...]:
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
+        raise OptionError(f"args must be a tuple, not {value!r}; write args=({value!r},)")
+    return tuple(value)
+
+
+def _keywords(value: Mapping[str, Any] | None) -> dict[str, Any]:
+    return dict(value or {})
+
+
+@attrs.frozen(kw_only=True)
+class Trigger:
+    """The slots of one schedule; subclass it and answer `next_after` for a rhythm of your own."""
+
+    args: tuple[Any, ...] = attrs.field(default=(), converter=_arguments, hash=False)
+    kwargs: dict[str, Any] = attrs.field(default=None, converter=_keywords, hash=False)
+    name: str | None = None
+    catch_up: CatchUp | None = attrs.field(default=None, converter=_catch_up)  #: None: the table's
+
+    @abstractmethod
+    def next_after(self, moment: float, activated: float) -> float | None:
+        """The first slot strictly after *moment*; None when there will never be one.
+
+        Must never decrease while *moment* grows: the search for missed slots leans on it.
+        """
+
+    def since(self, activated: float) -> float:
+        """The moment after which slots count: the activation, unless past slots count too."""
+        return activated
+
+    def ticks_like(self, other: Trigger) -> bool:
+        """Whether both have the same slots, whatever their tasks are enqueued with."""
+        bare = [
+            attrs.evolve(t, args=(), kwargs=None, name=None, catch_up=None) for t in (self, other)
+        ]
+        return bool(bare[0] == bare[1])
+
+    def last_slots(
+        self, after: float, upto: float, activated: float, limit: int = 1
+    ) -> list[float]:
+        """The newest *limit* slots in `(after, upto]`, oldest first.
+
+        However many slots lie between, this costs about `2 * log2(gap in seconds)` calls of
+        `next_after` for the first slot and a few for each further one.
+        """
+        slots: list[float] = []
+        before, width = math.nextafter(upto, math.inf), 1.0
+        while len(slots) < limit:
+            slot = self._last_before(before, after, activated, width)
+            if slot is None:
+                break
+            slots.append(slot)
+            # most rhythms are regular: the gap just seen, and a bit, finds the next one at once
+            before, width = slot, before - slot + 1.0
+        return slots[::-1]
+
+    def _last_before(
+        self, before: float, after: float, activated: float, width: float
+    ) -> float | None:
+        def slot_within(start: float) -> float | None:
+            slot = self.next_after(start, activated)
+            return slot if slot is not None and slot < before else None
+
+        # 1. look back in doubling steps until a slot is in sight
+        while (low := slot_within(max(after, before - width))) is None:
+            if before - width <= after:
+                return None
+            width *= 2
+        # 2. halve what lies between it and *before*; no slot is in (high, before)
+        high = before
+        while (following := slot_within(low)) is not None:
+            middle = following + (high - following) / 2
+            beyond = slot_within(middle)
+            low, high = (following, middle) if beyond is None else (beyond, high)
+        return low
+
+
+def _seconds(period: float | timedelta) -> float:
+    seconds = period.total_seconds() if isinstance(period, timedelta) else period
+    if not isinstance(seconds, int | float):
+        raise OptionError(
+            f"every() takes seconds or a timedelta, not {period!r}; "
+            f"write every(300) or every(timedelta(minutes=5))"
+        )
+    if not SHORTEST_PERIOD <= seconds < math.inf:
+        raise OptionError(
+            f"every() needs a finite period > 0, at least {SHORTEST_PERIOD} s, not {period!r}; "
+            f"for something that runs all the time write an actor"
+        )
+    return float(seconds)
+
+
+@attrs.frozen
+class Every(Trigger):
+    """Slots at activation + k * period, k = 1, 2, ...: real seconds, no time zones, no drift."""
+
+    period: float = attrs.field(converter=_seconds)
+
+    def next_after(self, moment: float, activated: float) -> float:
+        """Computed from the activation each time, so that no error adds up."""
+        return activated + self._index(moment, activated) * self.period
+
+    def last_slots(
+        self, after: float, upto: float, activated: float, limit: int = 1
+    ) -> list[float]:
+        """By arithmetic, whatever the length of the pause."""
+        stop = self._index(upto, activated)
+        start = max(self._index(after, activated), stop - limit)
+        return [activated + k * self.period for k in range(start, stop)]
+
+    def _index(self, moment: float, activated: float) -> int:
+        # from one below, because the quotient may have been rounded up
+        k = max(1, math.floor((moment - activated) / self.period) - 1)
+        while activated + k * self.period <= moment:
+            k += 1
+        return k
+
+
+def _zone(tz: str | tzinfo) -> tzinfo:
+    if isinstance(tz, tzinfo) and not hasattr(tz, "localize"):
+        return tz
+    if tz == "UTC":  # known without a time zone database, and cronsim's fast path
+        return UTC
+    try:
+        return ZoneInfo(tz)  # type: ignore[arg-type]  # anything else is refused below
+    # unknown: KeyError; "../x": ValueError; "Europe": a directory, OSError; a pytz zone: TypeError
+    except (KeyError, ValueError, OSError, TypeError, AttributeError):
+        raise OptionError(
+            f"tz={tz!r} is no known time zone; expected an IANA name such as 'Europe/Berlin' or a "
+            f"ZoneInfo (not pytz, wrong until localized); on slim images `pip install tzdata`"
+        ) from None
+
+
+def _cronsim() -> tuple[Callable[[str, datetime], CronSim], type[Exception]]:
+    try:
+        from cronsim import CronSim, CronSimError
+    except ImportError:
+        raise UnsupportedOption(
+            'cron(...) needs the cronsim package: pip install "actorq[cron]"; '
+            "every(...) and at(...) need nothing"
+        ) from None
+    return CronSim, CronSimError
+
+
+@attrs.frozen
+class Cron(Trigger):
+    """Slots where the clock of a time zone matches an expression, by the rules of Debian's cron.
+
+    Five fields, `minute hour day-of-month month day-of-week`; six, with the seconds first; or an
+    alias such as `@daily`.  Where clocks change, times of day (five fields, no `*` at the start of
+    minute or hour) run once: at the end of the gap, and in the first pass of a repeated hour.
+    Everything else follows real time: `*/30 * * * *` runs every 30 minutes throughout.
+    """
+
+    expression: str = attrs.field()
+    tz: tzinfo = attrs.field(default=UTC, converter=_zone)
+
+    @expression.validator
+    def _parses(self, _: object, expression: str) -> None:
+        simulate, error = _cronsim()
+        try:
+            simulate(self._fields(), datetime.now(UTC))
+        # not all that cronsim trips over is its own error: "1#2/3" is an AssertionError
+        except (error, AssertionError, ValueError, TypeError, AttributeError) as exc:
+            raise OptionError(
+                f"cron({expression!r}) is no cron expression: {str(exc) or 'bad field'}; expected five "
+                f"fields, minute hour day-of-month month day-of-week (if six, seconds come first), "
+                f"or one of {' '.join(ALIASES)}"
+            ) from None
+
+    def next_after(self, moment: float, activated: float) -> float | None:  # noqa: ARG002
+        """None if the expression matches nothing in the next fifty years."""
+        simulate, _ = _cronsim()
+        # floored here: fromtimestamp rounds to microseconds, which could step over a slot
+        start = datetime.fromtimestamp(math.floor(moment), self.tz)
+        for slot in simulate(self._fields(), start):
+            # cronsim counts times of day on the bare wall clock: asked during the second pass of
+            # a repeated hour, it answers with times of the first
+            if slot.timestamp() > moment:
+                return slot.timestamp()
+        return None
+
+    def _fields(self) -> str:
+        return ALIASES.get(self.expression.strip().lower(), self.expression)
+
+
+def _aware(when: datetime) -> datetime:
+    if not isinstance(when, datetime):
+        raise OptionError(f"at() takes a datetime with a time zone, not {when!r}")
+    if when.utcoffset() is None:
+        raise OptionError(
+            f"at() got {when!r}, without a time zone: another instant on every machine; "
+            f"write at(datetime(..., tzinfo=ZoneInfo('Europe/Berlin'))) or tzinfo=UTC"
+        )
+    return when
+
+
+@attrs.frozen
+class At(Trigger):
+    """One slot.  If it is past when the schedule is activated, it was missed: see `CatchUp`."""
+
+    when: datetime = attrs.field(converter=_aware)
+
+    def next_after(self, moment: float, activated: float) -> float | None:  # noqa: ARG002
+        """Its instant, until it has passed."""
+        instant = self.when.timestamp()
+        return instant if instant > moment else None
+
+    def since(self, activated: float) -> float:
+        """Just before its instant, if that is past: it counts all the same."""
+        return min(activated, math.nextafter(self.when.timestamp(), -math.inf))
+
+
+# what users write: every(300), cron("30 2 * * *", tz="Europe/Berlin"), at(moment, args=(7,))
+every = Every
+cron = Cron
+at = At
