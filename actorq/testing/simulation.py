@@ -67,14 +67,19 @@ def schedules(max_size: int = 400) -> SearchStrategy[Tape]:
     return st.lists(st.integers(0, 7), max_size=max_size).map(Tape)
 
 
-class _Player:
+class Player:
     """Plays a tape to Trio's run loop, for which it looks like a `random.Random`."""
 
     def __init__(self, tape: Tape, on_batch: Callable[[], None] | None = None) -> None:
-        self._choices = iter(tape.choices)
+        self.load(tape)
         self._on_batch = on_batch
 
+    def load(self, tape: Tape) -> None:
+        """Play *tape* from its beginning."""
+        self._choices = iter(tape.choices)
+
     def shuffle(self, batch: MutableSequence[Any]) -> None:
+        """Order a batch of runnable tasks."""
         if self._on_batch is not None:
             self._on_batch()
         batch.reverse()  # the loop pops from the end
@@ -86,9 +91,11 @@ class _Player:
             batch[i], batch[j] = batch[j], batch[i]
 
     def random(self) -> float:
+        """Only for show: the run loop does not ask when it is deterministic."""
         return 1.0
 
     def uniform(self, a: float, _b: float) -> float:
+        """Jitter of Trio's own, such as it is."""
         return a
 
 
@@ -120,7 +127,7 @@ class _Watchdog:
 
     def _trip(self, complaint: str) -> None:
         if not self.scope.cancel_called:
-            self.complaint = f"{complaint}:\n{_who_is_where()}"
+            self.complaint = f"{complaint}:\n{who_is_where()}"
             self.scope.cancel("actorq.testing: stuck")
         elif not self._shields_broken:
             self._shields_broken = True
@@ -176,7 +183,7 @@ def simulate(
     def run() -> R:
         return trio.run(watched, clock=watchdog.clock, instruments=instruments)
 
-    with scheduler(_Player(tape or Tape(), watchdog.on_batch)):
+    with scheduler(Player(tape or Tape(), watchdog.on_batch)):
         try:
             # a context of its own: the environment does not leak out
             return contextvars.copy_context().run(run)
@@ -198,7 +205,7 @@ def _tasks(
             yield from _tasks(child, depth + 1)
 
 
-def _who_is_where() -> str:
+def who_is_where() -> str:
     """Every task, indented as it is nested, with the innermost line that is not Trio's."""
     lines: list[str] = []
     for depth, task in _tasks(trio.lowlevel.current_root_task()):

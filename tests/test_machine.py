@@ -1,0 +1,106 @@
+"""The state machine host, driven by a machine of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, rule
+
+from actorq.testing import Stuck, Tape, schedules
+from actorq.testing.machine import TrioMachine
+
+
+class Sums(TrioMachine):
+    """A channel, a task that sums what comes out, and a model that is an int."""
+
+    def __init__(self) -> None:
+        self.total = self.expected = 0
+        self.closed = False
+        super().__init__()
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[trio.MemorySendChannel[int]]:
+        send, receive = trio.open_memory_channel[int](0)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.consume, receive)
+                with send:
+                    yield send
+        finally:
+            self.closed = True
+
+    async def consume(self, receive: trio.MemoryReceiveChannel[int]) -> None:
+        async with receive:
+            async for n in receive:
+                self.total += n
+
+    @initialize(tape=schedules())
+    def draw(self, tape: Tape) -> None:
+        self.play(tape)
+
+    @rule(n=st.integers(0, 9))
+    def send(self, n: int) -> None:
+        self.call(self.opened.send, n)
+        self.expected += n
+
+    @rule(n=st.integers(0, 9))
+    def send_later(self, n: int) -> None:
+        async def later() -> None:
+            await trio.sleep(1)
+            await self.opened.send(n)
+
+        async def start() -> None:
+            self.nursery.start_soon(later)
+            await trio.sleep(2)
+
+        self.call(start)
+        self.expected += n
+
+    @rule()
+    def an_error_comes_out(self) -> None:
+        async def fail() -> None:
+            raise ValueError("on purpose")
+
+        with pytest.raises(ValueError, match="on purpose"):
+            self.call(fail)
+
+    @rule()
+    def a_deadlock_is_an_error(self) -> None:
+        with pytest.raises(Stuck):
+            self.call(trio.Event().wait)
+
+    @invariant()
+    def nothing_is_lost(self) -> None:
+        self.settle()
+        assert self.total == self.expected
+
+    def teardown(self) -> None:
+        super().teardown()
+        assert self.closed
+
+
+TestSums = Sums.TestCase
+TestSums.settings = settings(max_examples=20, stateful_step_count=15)
+
+
+def test_a_session_that_fails_to_open_fails_the_machine() -> None:
+    """The error is the session's, and the scheduler is put back."""
+
+    class Fails(TrioMachine):
+        @asynccontextmanager
+        async def session(self) -> AsyncIterator[Any]:
+            if self.opened is None:
+                raise OSError("no such thing")
+            yield
+
+        @rule()
+        def nothing(self) -> None: ...
+
+    with pytest.raises(OSError, match="no such thing"):
+        Fails()
