@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from zoneinfo import ZoneInfo
 
 import attrs
@@ -45,14 +45,15 @@ class CatchUp(StrEnum):
     LATEST = "latest"  #: the newest one is fired, the older ones are dropped
     ALL = (
         "all"  #: each is fired, oldest first, though never more than the table's limit, the newest
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise OptionError(f"catch_up must be 'skip', 'latest' or 'all', not {value!r}")
     )
 
 
 def _catch_up(value: CatchUp | str | None) -> CatchUp | None:
-    try:
-        return None if value is None else CatchUp(value)
-    except ValueError:
-        raise OptionError(f"catch_up must be 'skip', 'latest' or 'all', not {value!r}") from None
+    return None if value is None else CatchUp(value)
 
 
 def _arguments(value: Sequence[Any]) -> tuple[Any, ...]:
@@ -217,11 +218,12 @@ class Cron(Trigger):
         simulate, error = _cronsim()
         try:
             simulate(self._fields(), datetime.now(UTC))
-        # not all that cronsim trips over is its own error: "1#2/3" is an AssertionError
+        # not all that cronsim trips over is its own error: "* * * * 1-2#3/4" is an AssertionError
         except (error, AssertionError, ValueError, TypeError, AttributeError) as exc:
+            why = str(exc) if isinstance(exc, error) else "bad field"
             raise OptionError(
-                f"cron({expression!r}) is no cron expression: {str(exc) or 'bad field'}; expected five "
-                f"fields, minute hour day-of-month month day-of-week (if six, seconds come first), "
+                f"cron({expression!r}) is no cron expression: {why}; expected five fields, "
+                f"minute hour day-of-month month day-of-week (if six, seconds come first), "
                 f"or one of {' '.join(ALIASES)}"
             ) from None
 
