@@ -43,13 +43,11 @@ class CatchUp(StrEnum):
 
     SKIP = "skip"  #: none is fired late; "late" is more than the table's grace
     LATEST = "latest"  #: the newest one is fired, the older ones are dropped
-    ALL = (
-        "all"  #: each is fired, oldest first, though never more than the table's limit, the newest
+    ALL = "all"  #: each is fired, oldest first; beyond the table's limit only the newest
 
     @classmethod
     def _missing_(cls, value: object) -> NoReturn:
         raise OptionError(f"catch_up must be 'skip', 'latest' or 'all', not {value!r}")
-    )
 
 
 def _catch_up(value: CatchUp | str | None) -> CatchUp | None:
