@@ -1,0 +1,243 @@
+"""A worker's exception as plain data, and an exception again where somebody waits for the result.
+
+What comes back is data from elsewhere: no module is imported for it, and only builtin exceptions,
+actorq's own and those that the task declared are ever constructed.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import traceback
+from typing import Any
+
+from actorq import errors
+from actorq.errors import EnvelopeError, TaskFailed
+from actorq.serialization import codec
+
+
+__all__ = ["RemoteTraceback", "dump_error", "load_error"]
+
+MAX_TEXT = 16 * 1024  #: characters of a traceback, a message or the arguments
+MAX_DEPTH = 5  #: of causes and groups
+MAX_ERRORS = 50  #: in one tree: members times depth would be millions
+MAX_NOTES = 20
+
+#: raised out of a coroutine, these become a RuntimeError
+_NOT_RAISABLE = (StopIteration, StopAsyncIteration)
+
+
+class RemoteTraceback(Exception):
+    """Carries the worker's traceback as text: the first cause of an error that came from there."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text.rstrip()}\n"""'
+
+
+def dump_error(error: BaseException) -> dict[str, Any]:
+    """The exception with its traceback, notes, cause and group members, all of bounded size."""
+    data = _dumped(error, [MAX_ERRORS], 0)
+    data["traceback"] = _formatted(error)
+    return data
+
+
+def load_error(data: Any, declared: tuple[type[Exception], ...] = ()) -> Exception:
+    """The exception again; a `TaskFailed` that tells of it, if its type may not be constructed.
+
+    Its own cause is kept, and the last cause of the chain is a `RemoteTraceback`.
+    """
+    if not isinstance(data, dict):
+        raise EnvelopeError(f"expected an error's data as a dict, got {type(data).__name__}")
+    error = _loaded(data, declared, [MAX_ERRORS], 0)
+    if text := _text_of(data, "traceback"):
+        last: BaseException = error
+        for _ in range(MAX_DEPTH):
+            last = last.__cause__ or last.__context__ or last
+        last.__cause__ = RemoteTraceback(text)
+    return error
+
+
+# --- to plain data --------------------------------------------------------------------------------
+
+
+def _dumped(error: BaseException, budget: list[int], depth: int) -> dict[str, Any]:
+    budget[0] -= 1
+    kind = type(error)
+    data: dict[str, Any] = {
+        "type": _clean(kind.__qualname__),
+        "module": _clean(kind.__module__),
+        "message": _clean(_message(error)),
+    }
+    if (args := _arguments(error)) is not None:
+        data["args"] = args
+    notes = getattr(error, "__notes__", None)
+    if isinstance(notes, list) and notes:
+        data["notes"] = [_clean(note) for note in notes[:MAX_NOTES] if isinstance(note, str)]
+    if depth < MAX_DEPTH:
+        _dump_related(error, data, budget, depth + 1)
+    return data
+
+
+def _dump_related(
+    error: BaseException, data: dict[str, Any], budget: list[int], depth: int
+) -> None:
+    context = None if error.__suppress_context__ else error.__context__
+    for key, related in (("cause", error.__cause__), ("context", context)):
+        if related is not None and budget[0] > 0:
+            data[key] = _dumped(related, budget, depth)
+            break
+    if isinstance(error, BaseExceptionGroup):
+        # Nobody holds a reference to a member that the budget cuts off: the text has it.
+        members = []
+        for member in error.exceptions:
+            if budget[0] <= 0:
+                break
+            members.append(_dumped(member, budget, depth))
+        data["exceptions"] = members
+
+
+def _arguments(error: BaseException) -> list[Any] | None:
+    """What constructs it again: `__reduce__` knows better than `args`."""
+    if isinstance(error, BaseExceptionGroup):
+        return [_clean(error.message)]
+    args: Any = error.args
+    try:
+        reduced = error.__reduce__()
+        if isinstance(reduced, tuple) and reduced[0] is type(error):
+            args = reduced[1]
+        plain = codec(Any).dump(args)
+        small = isinstance(plain, list) and len(json.dumps(plain)) <= MAX_TEXT
+    except Exception:  # noqa: BLE001 - __reduce__ and what it returns are the user's
+        return None
+    return plain if small else None
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - __str__ is the user's
+        return "<its message could not be had: __str__ failed>"
+
+
+def _formatted(error: BaseException) -> str:
+    try:
+        if _is_crowd(error):
+            text = "".join(traceback.format_tb(error.__traceback__))
+            text += f"{type(error).__qualname__}: {_message(error)}\n(and more than can be shown)\n"
+        else:
+            text = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001 - __notes__ and the loader of the source are the user's
+        text = type(error).__qualname__
+    text = _utf8(text)
+    # The tail: that is where the error is.
+    return text if len(text) <= MAX_TEXT else "...\n" + text[4 - MAX_TEXT :]
+
+
+def _is_crowd(error: BaseException) -> bool:
+    """The traceback module would visit every member: seconds, for a nursery of ten thousand."""
+    waiting, seen, count = [error], set[int](), 0
+    while waiting and count <= MAX_ERRORS:
+        one = waiting.pop()
+        count += 1
+        seen.add(id(one))
+        chain = (one.__cause__, one.__context__)
+        waiting.extend(other for other in chain if other is not None and id(other) not in seen)
+        if isinstance(one, BaseExceptionGroup):
+            waiting.extend(one.exceptions)
+    return count > MAX_ERRORS
+
+
+def _clean(text: str) -> str:
+    return _utf8(text[:MAX_TEXT])[:MAX_TEXT]
+
+
+def _utf8(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+# --- and back -------------------------------------------------------------------------------------
+
+
+def _loaded(
+    data: dict[Any, Any], declared: tuple[type[Exception], ...], budget: list[int], depth: int
+) -> Exception:
+    budget[0] -= 1
+    members = [] if depth >= MAX_DEPTH else _loaded_members(data, declared, budget, depth + 1)
+    error = _rebuilt(data, _find(data, declared), members) or _failed(data)
+    notes = data.get("notes")
+    for note in notes[:MAX_NOTES] if isinstance(notes, list) else ():
+        if isinstance(note, str):
+            error.add_note(note[:MAX_TEXT])
+    if depth < MAX_DEPTH and budget[0] > 0:
+        if isinstance(data.get("cause"), dict):
+            error.__cause__ = _loaded(data["cause"], declared, budget, depth + 1)
+        elif isinstance(data.get("context"), dict):
+            error.__context__ = _loaded(data["context"], declared, budget, depth + 1)
+    return error
+
+
+def _loaded_members(
+    data: dict[Any, Any], declared: tuple[type[Exception], ...], budget: list[int], depth: int
+) -> list[Exception]:
+    given = data.get("exceptions")
+    members: list[Exception] = []
+    for one in given if isinstance(given, list) else ():
+        if budget[0] <= 0:
+            break
+        if isinstance(one, dict):
+            members.append(_loaded(one, declared, budget, depth))
+    return members
+
+
+def _failed(data: dict[Any, Any]) -> TaskFailed:
+    return TaskFailed(
+        _text_of(data, "type") or "Exception",
+        _text_of(data, "message"),
+        _text_of(data, "traceback"),
+    )
+
+
+def _text_of(data: dict[Any, Any], key: str) -> str:
+    value = data.get(key)
+    return value[-MAX_TEXT:] if isinstance(value, str) else ""
+
+
+def _find(data: dict[Any, Any], declared: tuple[type[Exception], ...]) -> type[Exception] | None:
+    """The class itself, out of three closed lists."""
+    name, module = data.get("type"), data.get("module")
+    if not isinstance(name, str) or not isinstance(module, str):
+        return None
+    for kind in declared:
+        if kind.__qualname__ == name and kind.__module__ == module:
+            return kind
+    for owner in (builtins, errors):
+        found = vars(owner).get(name)
+        if isinstance(found, type) and found.__module__ == module:
+            allowed = issubclass(found, Exception) and not issubclass(found, _NOT_RAISABLE)
+            return found if allowed else None
+    return None
+
+
+def _rebuilt(
+    data: dict[Any, Any], kind: type[Exception] | None, members: list[Exception]
+) -> Exception | None:
+    """An exception that is of this type and says the same, or None."""
+    if kind is None:
+        return None
+    try:
+        args = codec(Any).load(data["args"]) if "args" in data else [data["message"]]
+        if issubclass(kind, ExceptionGroup):
+            group = kind(str(args[0]), members)
+            return group if type(group) is kind else None
+        if "args" not in data and kind.__module__ != "builtins":
+            return None  # its message is not what it was made of
+        error = kind(*args)
+        # Many a class makes its message out of its arguments: given the message, it says it twice.
+        same = type(error) is kind and _clean(str(error)) == data["message"]
+    except Exception:  # noqa: BLE001 - the data is from elsewhere, the constructor is the user's
+        return None
+    return error if same or "args" not in data else None
