@@ -106,8 +106,8 @@ class Actor(Generic[M]):
         ref._cell.watch(self._alive.cell)
 
     def unwatch(self, ref: ActorRef[Any]) -> None:
-        """Undo `watch`."""
-        ref._cell.watchers.discard(self._alive.cell)
+        """Undo `watch`, even if the signal is queued already."""
+        ref._cell.unwatch(self._alive.cell)
 
     def stop(self) -> None:
         """End this incarnation after the message in progress.

@@ -5,6 +5,7 @@ Made and ended by the supervisor; borrowed by one incarnation at a time; refs po
 
 from __future__ import annotations
 
+import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ class Cell:
         "restarts",
         "state",
         "undelivered",
+        "waiting_for_room",
         "waiting_on",
         "watchers",
     )
@@ -61,9 +63,10 @@ class Cell:
         self.state = "starting"
         self.end_reason: str | None = None  #: set once it has ended for good
         self.ended = trio.Event()
-        self.watchers: set[Cell] = set()
+        self.watchers: weakref.WeakSet[Cell] = weakref.WeakSet()  #: the dead ones fall out
         self.loop_task: trio.lowlevel.Task | None = None
         self.waiting_on: Cell | None = None  #: the actor that this one's loop waits for
+        self.waiting_for_room = False  #: ... only until the message is accepted
         self.fault: Callable[[Any], None] | None = None  #: a test's hook before each message
         self.accepted = self.handled = self.crashed = 0
         self.interrupted = self.undelivered = self.restarts = 0
@@ -77,7 +80,20 @@ class Cell:
             chain.append(step.name)
             if step is self:
                 raise AskDeadlock(tuple(chain))
-            step = step.waiting_on
+            step = step.waiting_on if step.is_waiting else None
+
+    @property
+    def is_waiting(self) -> bool:
+        """The loop is blocked by `waiting_on`.
+
+        A send for which there is room now is over, though its task has not run yet: Trio forgets a
+        task's sleep data when it wakes it.
+        """
+        return not (
+            self.waiting_for_room
+            and self.loop_task is not None
+            and self.loop_task.custom_sleep_data is None
+        )
 
     def bury(self, item: Any, reason: LetterReason, error: Exception | None = None) -> None:
         """Account for an accepted *item* that will not be handled; its asker, if any, is told."""
@@ -99,6 +115,15 @@ class Cell:
             watcher.mailbox.push_signal(Terminated(self.ref, self.end_reason))
         else:
             self.watchers.add(watcher)
+
+    @trio.lowlevel.enable_ki_protection
+    def unwatch(self, watcher: Cell) -> None:
+        """Undo `watch`, even if the signal is queued already."""
+        self.watchers.discard(watcher)
+        signals = watcher.mailbox.signals
+        for signal in [each for each in signals if type(each) is Terminated]:
+            if signal.ref is self.ref:
+                signals.remove(signal)
 
     @trio.lowlevel.enable_ki_protection
     def terminate(self, reason: str) -> None:

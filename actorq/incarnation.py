@@ -7,9 +7,9 @@ Ends in exactly one `Exit`; a `KeyboardInterrupt` or `SystemExit` is not an exit
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import trio
@@ -21,13 +21,16 @@ from actorq.errors import ActorFailed, ActorStopped, Reject
 from actorq.mailbox import WAKE, Envelope
 from actorq.reply import Reply
 from actorq.signals import Halt, InjectedCrash, TimerFired
-from actorq.timers import Timers
+from actorq.timers import VOID, Timers
 
 
 log = logging.getLogger("actorq.actor")
 
 #: With n messages queued, other tasks run after at most this many (promise 8).
 BURST = 64
+
+#: No message is being handled.  Not None, which may be a message.
+_NOTHING: Final = object()
 
 
 class ExitKind(Enum):
@@ -57,25 +60,21 @@ class Incarnation:
         self.cell = cell
         self._factory = factory
         self.nursery: trio.Nursery
-        self.timers = Timers(cell.mailbox.push_signal, self._start_child)
-        self._item: Any = None  #: what is being handled: a bare tell or an Envelope
+        self.timers = Timers(cell.mailbox.push_signal, self.start_soon)
+        self._item: Any = _NOTHING  #: what is being handled: a bare tell or an Envelope
         self._reply: Reply[Any] | None = None  #: its reply, unless it was deferred
         self._deferred: set[Reply[Any]] = set()
         self._halting = False
 
     def defer(self) -> Reply[Any]:
         """See `Actor.defer`."""
-        if self._item is None:
+        if self._item is _NOTHING:
             raise RuntimeError("defer() is called while a message is handled, from its handler")
         reply, self._reply = self._reply, None
         if reply is None:
             reply = Reply()
             reply._abandon()  # a tell: nobody waits
-        elif reply._state.name == "PENDING":
-            reply._owner = self._deferred
-            self._deferred.add(reply)
-        if reply._asker is not None:
-            reply._asker.waiting_on = None  # promise 17: a deferred reply blocks no loop
+        reply._defer(self._deferred)
         return reply
 
     def halt(self) -> None:
@@ -83,8 +82,22 @@ class Incarnation:
         self._halting = True
         self.cell.mailbox.push_signal(Halt())
 
-    def _start_child(self, async_fn: Callable[[], Any]) -> None:
-        self.nursery.start_soon(async_fn)
+    def start_soon(
+        self, async_fn: Callable[..., Awaitable[object]], *args: Any, name: object = None
+    ) -> None:
+        """See `Actor.start_soon`."""
+        self.nursery.start_soon(self._child, async_fn, args, name=name or async_fn)
+
+    async def _child(self, async_fn: Callable[..., Awaitable[object]], args: Any) -> None:
+        try:
+            await async_fn(*args)
+        except Exception as error:
+            # Promise 11: at once.  The message in progress may yet take its time to be cancelled,
+            # and so may other child tasks.
+            if type(self._item) is Envelope:
+                self._item.reply.fail(self._failure(error, handled=True))
+            self._fail_deferred(error)
+            raise
 
     async def run(self, started: Callable[[], None]) -> Exit:
         """Live once; *started* is called when `on_start` has returned."""
@@ -108,15 +121,16 @@ class Incarnation:
                         await self._serve(actor)
                     except Exception as error:  # noqa: BLE001 - every crash is the supervisor's
                         crash = error
-                        self._settle_current(error)  # at once, before child tasks unwind: 11
+                        # at once, before child tasks unwind: promise 11
+                        self._settle_current(LetterReason.CRASHED, error)
                         self._fail_deferred(error)
                     self.nursery.cancel_scope.cancel(f"actor {cell.name!r} ended")
             except* Exception as group:  # from child tasks
-                crash = crash or group
+                crash = group if crash is None else crash
         finally:
-            cell.loop_task = None
-            cell.state = "down"
-            self._settle_current(crash)
+            if cell.end_reason is None:
+                cell.state = "down"
+            self._settle_current(LetterReason.INTERRUPTED, crash)
             if crash is not None:
                 self._fail_deferred(crash)
             if ready and actor is not None:
@@ -125,8 +139,9 @@ class Incarnation:
                         await actor.on_stop()
                 except Exception as error:
                     log.exception("actor %r failed in on_stop", cell.name)
-                    crash = crash or error
+                    crash = error if crash is None else crash
             self._fail_deferred(crash)
+            cell.loop_task = None  # not before on_stop, whose asks may close a circle too
             if actor is not None:
                 actor._life = None
         if crash is not None:
@@ -146,9 +161,11 @@ class Incarnation:
             if signals:
                 signal = signals.popleft()
                 if type(signal) is Halt:
-                    if self._halting:
-                        return
-                    continue  # meant for an earlier life
+                    if not self._halting:
+                        continue  # meant for an earlier life
+                    if unflushed and flush is not None:
+                        await flush()
+                    return
                 await self._on_signal(actor, signal)
                 unflushed = True
                 item = WAKE
@@ -163,6 +180,8 @@ class Incarnation:
                     try:
                         item = await mailbox.receive()
                     except trio.EndOfChannel:
+                        if signals:
+                            continue  # came between the close and this wake-up
                         break
                     budget = BURST
                 except trio.EndOfChannel:
@@ -181,12 +200,12 @@ class Incarnation:
                 try:
                     value = await receive(message)
                 except Reject as refusal:
-                    if self._reply is not None:
-                        self._reply.fail(refusal)
+                    if reply is not None:
+                        reply.fail(refusal)  # deferred or not
                 else:
                     if reply is not None and self._reply is reply:
                         reply.send(value)
-                self._item = None
+                self._item = _NOTHING
                 cell.handled += 1
                 unflushed = True
             budget -= 1
@@ -203,7 +222,7 @@ class Incarnation:
     async def _on_signal(self, actor: Actor[Any], signal: Any) -> None:
         if type(signal) is TimerFired:
             message = self.timers.take(signal)
-            if message is not None:
+            if message is not VOID:
                 try:
                     await actor.receive(message)
                 except Reject:
@@ -213,16 +232,11 @@ class Incarnation:
         else:
             await actor.signal(signal)
 
-    def _settle_current(self, crash: Exception | None) -> None:
+    def _settle_current(self, reason: LetterReason, crash: Exception | None) -> None:
         """The message in progress will not be finished: tell its asker, or the dead letters."""
-        item, self._item = self._item, None
-        if item is None:
-            return
-        if type(item) is Envelope and self._reply is None:
-            self.cell.crashed += 1  # deferred already: it fails with the deferred ones
-            return
-        reason = LetterReason.INTERRUPTED if crash is None else LetterReason.CRASHED
-        self.cell.bury(item, reason, self._failure(crash, handled=True))
+        item, self._item = self._item, _NOTHING
+        if item is not _NOTHING:
+            self.cell.bury(item, reason, self._failure(crash, handled=True))
 
     def _fail_deferred(self, crash: Exception | None) -> None:
         for reply in tuple(self._deferred):
@@ -232,7 +246,7 @@ class Incarnation:
     def _failure(self, crash: Exception | None, *, handled: bool) -> Exception:
         if crash is None and self.cell.mailbox.closed:
             return ActorStopped(self.cell.name)
-        detail = "crashed" if crash is not None else "was stopped for a restart"
+        detail = "was stopped" if crash is None else "crashed"
         error = ActorFailed(self.cell.name, handled=handled, detail=detail)
         error.__cause__ = crash
         return error

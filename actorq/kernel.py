@@ -121,6 +121,9 @@ class Kernel:
         self._root: Supervisor
         self._app: Supervisor
 
+    def _wire(self) -> None:
+        """The tree is built and nothing runs yet: the moment to look up refs."""
+
     def _on_fatal(self, cause: BaseException) -> None:
         self._fatal.append(cause)
         self._body.cancel("actorq: KeyboardInterrupt or SystemExit in an actor")
@@ -241,10 +244,12 @@ async def open_kernel(
         before_giving_up=kernel._before_giving_up,
     )
     kernel._app = kernel._root.child_supervisor(APP)
+    kernel._wire()
     shield = trio.CancelScope(shield=True)
     started = trio.Event()
     failures: list[BaseException] = []
     body_error: BaseException | None = None
+    raised: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
             # start_soon, not start(): that hangs for a shielded task in a cancelled scope
@@ -253,19 +258,17 @@ async def open_kernel(
                 with kernel._body:
                     await started.wait()
                     if not failures:
-                        try:
-                            yield kernel
-                        except BaseException as error:
-                            body_error = error
-                            raise
+                        yield kernel
+            except BaseException as error:
+                body_error = error
+                raise
             finally:
                 kernel._body_done.set()
                 kernel._root.request_stop()
                 shield.deadline = trio.current_time() + shutdown_timeout
-    except BaseException as group:  # noqa: BLE001 - raised below, outside of this handler's context
-        surfaced: BaseException | None = _what_surfaces(kernel._fatal, failures, body_error, group)
-    else:
-        surfaced = _what_surfaces(kernel._fatal, failures, body_error, None)
+    except BaseException as error:  # noqa: BLE001 - raised below, outside of this handler's context
+        raised = error
+    surfaced = _what_surfaces(kernel._fatal, failures, body_error, raised)
     if surfaced is not None:
         raise surfaced
 
@@ -274,12 +277,17 @@ def _what_surfaces(
     fatal: list[BaseException],
     failures: list[BaseException],
     body_error: BaseException | None,
-    group: BaseException | None,
+    raised: BaseException | None,
 ) -> BaseException | None:
-    """Promises 49 and 50: which one exception leaves the system."""
-    if fatal:
-        signal = _first_signal(fatal[0])
-        signal.__cause__ = BaseExceptionGroup("raised in an actor", fatal)
+    """Promises 49 and 50: which one exception leaves the system.
+
+    *raised* is what came out of the nursery: a group round *body_error*, and round what the kernel
+    itself let through.
+    """
+    signals = [*fatal, *_signals(raised, body_error)]
+    if signals:
+        signal = _first_signal(signals[0])
+        signal.__cause__ = BaseExceptionGroup("raised in an actor", signals)
         return signal
     if failures:
         everything = list(failures)
@@ -288,9 +296,22 @@ def _what_surfaces(
         failed = SystemFailed(f"an actor's failure ended the system: {failures[0]}")
         failed.__cause__ = BaseExceptionGroup("actorq system failed", everything)
         return failed
-    if group is None:
-        return None  # an end without errors
-    return body_error if body_error is not None else group
+    if isinstance(raised, BaseExceptionGroup) and raised.exceptions == (body_error,):
+        return body_error
+    return raised
+
+
+def _signals(
+    raised: BaseException | None, body_error: BaseException | None
+) -> list[BaseException]:
+    """What of *raised* is a KeyboardInterrupt or SystemExit, unless it is the body's own."""
+    if not isinstance(raised, BaseExceptionGroup):
+        return []
+    others = [error for error in raised.exceptions if error is not body_error]
+    if not others:
+        return []
+    found, _ = BaseExceptionGroup("", others).split((KeyboardInterrupt, SystemExit))
+    return [] if found is None else [found]
 
 
 def _first_signal(error: BaseException) -> BaseException:

@@ -99,22 +99,19 @@ class ActorRef(Generic[M_contra]):
     async def _ask_from_actor(self, message: Message[R], reply: Reply[R], asker: Cell) -> R:
         cell = self._cell
         asker.check_cycle(cell)
-        try:
-            cell.mailbox.send_nowait(Envelope(message, reply))
-        except trio.WouldBlock:
-            await self._send_blocking(Envelope(message, reply))
-        except trio.ClosedResourceError:
-            raise self._stopped() from None
-        cell.accepted += 1
-        if reply.settled or reply._owner is not None:  # answered or deferred while we sent
-            return await reply._wait()
         asker.waiting_on = cell
-        reply._asker = asker  # a handler that defers the reply lifts the edge: promise 17
+        reply._asker = asker  # whoever answers or defers the reply lifts the edge: promise 17
         try:
+            try:
+                cell.mailbox.send_nowait(Envelope(message, reply))
+            except trio.WouldBlock:
+                await self._send(Envelope(message, reply))
+            except trio.ClosedResourceError:
+                raise self._stopped() from None
+            cell.accepted += 1
             return await reply._wait()
         finally:
-            asker.waiting_on = None
-            reply._asker = None
+            reply._unblock_asker()
 
     async def _send_blocking(self, item: Any) -> None:
         cell = self._cell
@@ -124,13 +121,19 @@ class ActorRef(Generic[M_contra]):
         else:  # two loops that wait for room in each other's mailbox are the same deadlock
             asker.check_cycle(cell)
             asker.waiting_on = cell
+            asker.waiting_for_room = True
         try:
-            await cell.mailbox.send(item)
-        except trio.ClosedResourceError:
-            raise self._stopped() from None
+            await self._send(item)
         finally:
             if asker is not None:
                 asker.waiting_on = None
+                asker.waiting_for_room = False
+
+    async def _send(self, item: Any) -> None:
+        try:
+            await self._cell.mailbox.send(item)
+        except trio.ClosedResourceError:
+            raise self._stopped() from None
 
     def _stopped(self) -> ActorStopped:
         return ActorStopped(self._cell.name, self._cell.end_reason or "stopping")

@@ -81,10 +81,28 @@ class Reply(Generic[R]):
             return False
         self._state = state
         self._content = content
+        if self._asker is not None:
+            self._unblock_asker()
         if self._task is not None:
             reschedule(self._task)
             self._task = None
         return True
+
+    def _unblock_asker(self) -> None:
+        """The asking loop no longer waits for this actor: it is in no circle by this ask.
+
+        At once, and not when its task runs: until then the actor may handle a message that asks back.
+        """
+        if self._asker is not None:
+            self._asker.waiting_on = None
+            self._asker = None
+
+    def _defer(self, owner: set[Reply[Any]]) -> None:
+        """Put the reply aside; *owner* is the set of those that end with its incarnation."""
+        if self._state is _PENDING:
+            self._owner = owner
+            owner.add(self)
+            self._unblock_asker()  # promise 17: a deferred reply blocks no loop
 
     def _abandon(self) -> None:
         """Mark the reply of a tell: whatever is sent to it is discarded."""
@@ -93,6 +111,10 @@ class Reply(Generic[R]):
     def _abort(self, _raise_cancel: RaiseCancelT) -> Abort:
         self._state = _ABANDONED  # promise 14: the message is still handled, its reply discarded
         self._task = None
+        self._unblock_asker()
+        if self._owner is not None:
+            self._owner.discard(self)
+            self._owner = None
         return Abort.SUCCEEDED
 
     async def _wait(self) -> R:

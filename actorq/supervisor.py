@@ -83,6 +83,7 @@ class _Node(Protocol):
     restart: Restart
     drain: float
 
+    # A supervisor and an actor mean the same by these; what is told here once.
     async def run(self, started: Callable[[], None]) -> Exit: ...
     def close(self) -> None: ...
     def halt(self) -> None: ...
@@ -139,22 +140,26 @@ class _Child:
     exited: trio.Event = attrs.field(factory=trio.Event)
     running: bool = False  #: its task lives
     stopping: bool = False  #: its end is our doing
-    removed: bool = False  #: ended for good
-    spawning: bool = (
-        False  #: somebody in `spawn` waits for its first start, and handles its failure
-    )
+    removed: bool = False  #: not kept any more; ends for good as soon as its task has ended
+    end: str = "stopped"  #: why, then
+    spawning: bool = False  #: `spawn` waits for its first start, and handles its failure
     ever_started: bool = False
     first_failure: BaseException | None = None
     crashes: int = 0  #: n of the back-off
     up_since: float = math.inf
+
+    @property
+    def is_unborn(self) -> bool:
+        """Its first start is its spawner's business."""
+        return self.spawning and not self.ever_started
 
 
 @attrs.frozen(eq=False)
 class _Plan:
     """Stop these in reverse, wait, start them in order."""
 
-    children: list[_Child]
-    delay: float
+    children: list[_Child]  #: those that are not up again yet
+    due: float  #: not before
     reason: str
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
@@ -195,6 +200,7 @@ class Supervisor:
         self._plans: list[_Plan] = []
         self._incidents = Incidents(spec.intensity, spec.period)
         self._state = "down"
+        self._final = False  #: nothing is restarted any more: who ends, ends for good
         self._nursery: trio.Nursery
         self._events: trio.MemorySendChannel[_Exited | _Stop | _AllUp] | None = None
         for child in spec.children:
@@ -222,12 +228,16 @@ class Supervisor:
         self._launch(child)
         try:
             await _first_of(child.started, child.exited)
-        finally:
-            if not child.started.is_set():  # failed, or the spawner was cancelled
-                child.stopping = True
-                child.scope.cancel(f"spawning {child.node.name!r} was given up")
-                self._remove(child, "failed to start")
+        except BaseException:
+            # Up or not: who was cancelled has no ref, and would leave an actor that nobody knows.
+            child.stopping = True
+            child.scope.cancel(f"spawning {child.node.name!r} was given up")
+            self._remove(child, "its spawning was cancelled")
+            raise
         if not child.started.is_set():
+            self._remove(child, "failed to start")
+            if child.first_failure is None:
+                raise ActorStopped(child.node.name, "stopped before it had started")
             raise ActorFailed(
                 child.node.name, handled=True, detail="failed in on_start and did not begin"
             ) from child.first_failure
@@ -287,18 +297,17 @@ class Supervisor:
         self._state = "starting"
         self._plans.clear()
         failure: Exception | None = None
-        final = False
         self._incidents.forget()
         try:
             async with trio.open_nursery() as self._nursery:
                 for child in self._children:
                     child.running = child.stopping = False
-                self._begin(_Plan(list(self._children), 0, "start"))
+                self._begin(_Plan(list(self._children), -math.inf, "start"))
                 while failure is None:
                     event = await events.receive()
                     match event:
                         case _Stop():
-                            final = event.final
+                            self._final = event.final
                             break
                         case _AllUp():
                             self._state = "running"
@@ -310,10 +319,12 @@ class Supervisor:
                 self._plans.clear()
                 self._state = "stopping"
                 if failure is not None and self._before_giving_up is not None:
+                    self._final = True  # nobody above could restart us
                     await self._before_giving_up(self._bury_the_dead)
-                    final = True  # nobody above could restart us
                 reason = "shutdown" if failure is None else "its supervisor gave up"
-                await self._stop(list(self._children), final=final, reason=reason)
+                if self._final:
+                    self._bury_the_dead()  # else who still drains might wait for them
+                await self._stop(list(self._children), final=self._final, reason=reason)
                 self._nursery.cancel_scope.cancel(f"supervisor {self.name!r} ended")
         finally:
             self._events = None
@@ -326,15 +337,13 @@ class Supervisor:
 
     def _on_exit(self, child: _Child, exit_: Exit) -> Exception | None:
         """Decide what follows from a child's end; an exception means: give up."""
-        if child.stopping or child.removed or (child.spawning and not child.ever_started):
-            return None
-        if exit_.kind is ExitKind.FATAL and exit_.cause is not None:
-            # promise 49: not a crash; the system ends, body first
-            self._remove(child, "KeyboardInterrupt or SystemExit")
-            self._runtime.on_fatal(exit_.cause)
-            return None
         crashed = exit_.kind is ExitKind.CRASHED
         cause = exit_.cause if isinstance(exit_.cause, Exception) else None
+        if child.stopping or child.removed or child.is_unborn or child.running:
+            # our doing, or its spawner's, or it went down with its group and is up again by now
+            if crashed and child.stopping:
+                log.error("%r crashed while it was stopped", child.node.name, exc_info=cause)
+            return None
         if not child.ever_started:
             child.stopping = True
             return self._give_up(f"{child.node.name!r} failed in its first on_start", cause)
@@ -353,6 +362,7 @@ class Supervisor:
             )
         group = affected(self.spec.strategy, self._children, self._children.index(child))
         delay = self._delay(child, now)
+        kind = exit_.kind.value
         log.error(
             "%r %s; restarting %s in %.2f s (incident %d of %d in %g s)",
             child.node.name,
@@ -364,13 +374,8 @@ class Supervisor:
             self.spec.period,
             exc_info=cause,
         )
-        self._begin(
-            _Plan(
-                group,
-                delay,
-                f"{self.spec.strategy.value} after {child.node.name!r} {exit_.kind.value}",
-            )
-        )
+        reason = f"{self.spec.strategy.value} after {child.node.name!r} {kind}"
+        self._begin(_Plan(group, now + delay, reason))
         return None
 
     def _give_up(self, why: str, cause: Exception | None) -> Exception:
@@ -387,29 +392,36 @@ class Supervisor:
         return delay
 
     def _begin(self, plan: _Plan) -> None:
-        """Carry out *plan*, in place of every plan that it overlaps with."""
+        """Carry out *plan*, and with it what is left of the plans that it overlaps with."""
         wanted = set(plan.children)
+        due = plan.due
         for other in [p for p in self._plans if not wanted.isdisjoint(p.children)]:
             other.scope.cancel(f"widened: {plan.reason}")
             self._plans.remove(other)
             wanted.update(other.children)
-        plan = attrs.evolve(plan, children=[c for c in self._children if c in wanted])
+            due = max(due, other.due)
+        plan = attrs.evolve(plan, children=[c for c in self._children if c in wanted], due=due)
+        for child in plan.children:
+            child.stopping = True  # from now on its end is no incident of its own
         self._plans.append(plan)
         self._nursery.start_soon(self._carry_out, plan, name=f"{self.name}: {plan.reason}")
 
     async def _carry_out(self, plan: _Plan) -> None:
         with plan.scope:
             await self._stop(plan.children, final=False, reason=plan.reason)
-            await trio.sleep(plan.delay)
-            for child in plan.children:
-                if child.removed:
-                    continue
-                if child.ever_started:
-                    child.node.note_restart()
-                self._launch(child)
-                await _first_of(child.started, child.exited)
-                if not child.started.is_set():
-                    return  # its exit event decides; this plan is still in the list, to be widened
+            await trio.sleep_until(max(plan.due, trio.current_time()))
+            while plan.children:
+                if plan.scope.cancel_called:
+                    return  # replaced in the step in which this one woke up
+                child = plan.children[0]
+                if not (child.removed or child.is_unborn):
+                    if child.ever_started:
+                        child.node.note_restart()
+                    self._launch(child)
+                    await _first_of(child.started, child.exited)
+                    if not (child.started.is_set() or child.removed):
+                        return  # its exit event decides, and widens this plan
+                plan.children.pop(0)
             if plan in self._plans:
                 self._plans.remove(plan)
             if self._state == "starting" and not self._plans:
@@ -452,9 +464,18 @@ class Supervisor:
             with child.scope:
                 exit_ = await child.node.run(started)
         except* (KeyboardInterrupt, SystemExit) as group:
+            # promise 49: not a crash; the system ends, body first
             exit_ = Exit(ExitKind.FATAL, group)
+            self._remove(child, "KeyboardInterrupt or SystemExit")
+            self._runtime.on_fatal(group)
         finally:
             child.running = False
+            if child.removed or child.stopping:
+                reason = child.end
+            else:
+                reason = str(exit_)
+            if child.removed or self._final:
+                child.node.terminate(reason)
             if not child.ever_started:
                 child.first_failure = exit_.cause
             child.exited.set()
@@ -466,6 +487,7 @@ class Supervisor:
             last = final or child.node.restart is Restart.TEMPORARY
             if child.running:
                 child.stopping = True
+                child.end = reason
                 if last:
                     child.node.close()
                 else:
@@ -477,7 +499,7 @@ class Supervisor:
                     child.scope.cancel(f"supervisor {self.name!r}: {reason}")
                     await child.exited.wait()
             if final or (last and child.ever_started):
-                self._remove(child, reason)
+                self._remove(child, reason)  # a temporary one is never started again
 
     def _bury_the_dead(self) -> None:
         """End the cells of every child that no longer runs: their askers wait in vain."""
@@ -486,8 +508,13 @@ class Supervisor:
                 child.node.terminate("crashed, and its supervisor gave up")
 
     def _remove(self, child: _Child, reason: str) -> None:
+        """Keep *child* no longer; if its task lives, its cell ends with it."""
         child.removed = True
-        child.node.terminate(reason)
+        child.end = reason
+        if child.running:
+            child.node.close()
+        else:
+            child.node.terminate(reason)
         if child in self._children:
             self._children.remove(child)
 

@@ -7,13 +7,23 @@ exists while none is set: an idle actor has no timers.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import trio
 
 from actorq.signals import TimerFired
+
+
+#: Counts over all actors and lives: a firing that a dead life has left queued matches no timer.
+_generations = itertools.count(1)
+
+#: What `take` answers for a firing that is void.
+VOID: Final = object()
+
+_SLACK = 64  #: entries of replaced timers that may stay in the heap besides as many as are alive
 
 
 @attrs.define(order=True)
@@ -35,16 +45,17 @@ class Timers:
         self._start_soon = start_soon
         self._heap: list[_Entry] = []
         self._current: dict[object, _Entry] = {}
-        self._generation = 0
         self._scope: trio.CancelScope | None = None
         self._running = False
 
     def set(self, key: object, delay: float, message: Any, period: float | None = None) -> None:
         """Deliver *message* after *delay* seconds, replacing the timer that *key* has."""
-        self._generation += 1
-        entry = _Entry(trio.current_time() + delay, self._generation, key, message, period)
+        entry = _Entry(trio.current_time() + delay, next(_generations), key, message, period)
         self._current[key] = entry
         heapq.heappush(self._heap, entry)
+        if len(self._heap) > 2 * len(self._current) + _SLACK:
+            self._heap = [each for each in self._heap if self._current.get(each.key) is each]
+            heapq.heapify(self._heap)
         if not self._running:
             self._running = True
             self._start_soon(self._run)
@@ -56,13 +67,13 @@ class Timers:
         return self._current.pop(key, None) is not None
 
     def take(self, fired: TimerFired) -> Any:
-        """The message of *fired*, or None if it was replaced or cancelled since.
+        """The message of *fired*, or `VOID` if it was replaced or cancelled since.
 
         The generation decides: a firing that is queued already when its timer is replaced is void.
         """
         entry = self._current.get(fired.key)
         if entry is None or entry.generation != fired.generation:
-            return None
+            return VOID
         if entry.period is None:
             del self._current[fired.key]
         else:  # from when it is handled: a slow actor is not sent a burst

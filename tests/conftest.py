@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from hypothesis import HealthCheck, settings
@@ -12,3 +13,7 @@ settings.register_profile(
 )
 settings.register_profile("thorough", parent=settings.get_profile("actorq"), max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "actorq"))
+
+# Crash loops are what these tests are about: thousands of log lines that nobody reads.  A test that
+# reads them says `caplog.set_level("INFO", logger="actorq")`.
+logging.getLogger("actorq").setLevel(logging.CRITICAL)

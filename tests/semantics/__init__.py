@@ -1,0 +1,1 @@
+"""The promises of `docs/semantics.md`: at least one test for each, named after it."""
