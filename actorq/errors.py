@@ -142,6 +142,10 @@ class EnqueueUncertain(ActorqError):
         self.task_ids = task_ids
 
 
+class LeaseLost(ActorqError):
+    """The worker's session has ended; its jobs belong to others."""
+
+
 class DuplicateTaskId(ActorqError, ValueError):
     """A different task with this id was accepted before."""
 

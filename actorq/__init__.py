@@ -1,0 +1,157 @@
+"""actorq: the verified task queue for Trio.
+
+The package's map, from the bottom; imports run one way:
+
+errors, environment                          what everything may need
+progress, result, message, options, retry,   values: what travels
+schedule, serialization, signature, task
+reply, mailbox, cell, ref, actor,            the kernel: actors behind mailboxes
+incarnation, restart, supervisor, kernel
+protocol, wiring, middleware, job            what the five actors of a queue share
+actors/                                      result backend, broker, middleware, worker pool, scheduler
+engines/                                     where queues, results and schedules are kept
+handle, system                               what the user holds
+testing/                                     drawn schedules, virtual time, faults
+"""
+
+from actorq._version import __version__
+from actorq.actor import Actor
+from actorq.actors.broker import Broker
+from actorq.actors.result_backend import ResultBackend
+from actorq.actors.worker_pool import PoolStatistics
+from actorq.context import Context, Depends
+from actorq.dead_letters import DeadLetter, DeadLetters, LetterReason
+from actorq.engines.memory.broker import InMemoryBroker
+from actorq.engines.memory.results import DummyResultBackend, InMemoryResultBackend
+from actorq.errors import (
+    ActorFailed,
+    ActorqError,
+    ActorStopped,
+    ArgumentsError,
+    AskDeadlock,
+    DuplicateTaskId,
+    EnqueueUncertain,
+    EnvelopeError,
+    LeaseLost,
+    MailboxFull,
+    NameTaken,
+    NotSerializable,
+    OptionError,
+    Reject,
+    ResultBackendError,
+    ResultGetError,
+    ResultIsReadyError,
+    ResultSetError,
+    StaleResult,
+    SupervisorFailed,
+    SystemClosed,
+    SystemFailed,
+    TaskCancelled,
+    TaskDefinitionError,
+    TaskFailed,
+    TaskNotBound,
+    TaskTimeout,
+    UnknownOption,
+    UnsupportedOption,
+    WorkerLost,
+)
+from actorq.handle import ProgressUpdates, TaskHandle
+from actorq.kernel import Kernel, SupervisorRef, open_kernel
+from actorq.message import Fence, TaskId, TaskMessage
+from actorq.middleware import Middleware
+from actorq.options import AckMode, TaskOptions
+from actorq.progress import TaskProgress
+from actorq.protocol import DeadTask, QueueStatistics
+from actorq.ref import ActorRef, Message
+from actorq.reply import Reply
+from actorq.restart import Backoff, Restart, Strategy
+from actorq.result import TaskResult
+from actorq.retry import RetryPolicy
+from actorq.schedule import CatchUp, at, cron, every
+from actorq.signals import Signal, Terminated
+from actorq.statistics import MailboxStatistics, SupervisorStatistics
+from actorq.system import System, open_system
+from actorq.task import AsyncTask, SyncTask, Task, task
+
+
+__all__ = [
+    "AckMode",
+    "Actor",
+    "ActorFailed",
+    "ActorRef",
+    "ActorStopped",
+    "ActorqError",
+    "ArgumentsError",
+    "AskDeadlock",
+    "AsyncTask",
+    "Backoff",
+    "Broker",
+    "CatchUp",
+    "Context",
+    "DeadLetter",
+    "DeadLetters",
+    "DeadTask",
+    "Depends",
+    "DummyResultBackend",
+    "DuplicateTaskId",
+    "EnqueueUncertain",
+    "EnvelopeError",
+    "Fence",
+    "InMemoryBroker",
+    "InMemoryResultBackend",
+    "Kernel",
+    "LeaseLost",
+    "LetterReason",
+    "MailboxFull",
+    "MailboxStatistics",
+    "Message",
+    "Middleware",
+    "NameTaken",
+    "NotSerializable",
+    "OptionError",
+    "PoolStatistics",
+    "ProgressUpdates",
+    "QueueStatistics",
+    "Reject",
+    "Reply",
+    "Restart",
+    "ResultBackend",
+    "ResultBackendError",
+    "ResultGetError",
+    "ResultIsReadyError",
+    "ResultSetError",
+    "RetryPolicy",
+    "Signal",
+    "StaleResult",
+    "Strategy",
+    "SupervisorFailed",
+    "SupervisorRef",
+    "SupervisorStatistics",
+    "SyncTask",
+    "System",
+    "SystemClosed",
+    "SystemFailed",
+    "Task",
+    "TaskCancelled",
+    "TaskDefinitionError",
+    "TaskFailed",
+    "TaskHandle",
+    "TaskId",
+    "TaskMessage",
+    "TaskNotBound",
+    "TaskOptions",
+    "TaskProgress",
+    "TaskResult",
+    "TaskTimeout",
+    "Terminated",
+    "UnknownOption",
+    "UnsupportedOption",
+    "WorkerLost",
+    "__version__",
+    "at",
+    "cron",
+    "every",
+    "open_kernel",
+    "open_system",
+    "task",
+]

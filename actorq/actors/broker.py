@@ -1,0 +1,462 @@
+"""The broker: the actor that accepts tasks, leases them to workers, and takes them back.
+
+An engine subclasses `Broker` and writes the storage methods; demand, waking, notices, cancellation
+and unreported ends are written here, once.  The user's instance is also where tasks are declared and
+the other parts are chosen.  It serves every life; the counter, below, is new each time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
+
+import attrs
+import trio
+
+from actorq.actor import Actor
+from actorq.errors import (
+    ActorFailed,
+    ActorqError,
+    LeaseLost,
+    ResultSetError,
+    SystemClosed,
+    TaskDefinitionError,
+)
+from actorq.message import Delivery, TaskMessage
+from actorq.middleware import Middleware
+from actorq.options import Options
+from actorq.protocol import (
+    Batch,
+    BrokerMessage,
+    Cancel,
+    Count,
+    DeadTask,
+    Ending,
+    Enqueue,
+    Extend,
+    Fetch,
+    ListDead,
+    Locate,
+    NextNotices,
+    Notice,
+    OpenSession,
+    Outcome,
+    QueueStatistics,
+    Session,
+    SetResults,
+    Settle,
+    Settlement,
+    TaskKnown,
+    WaitIdle,
+)
+from actorq.ref import Message
+from actorq.reply import Reply
+from actorq.task import (
+    AsyncTask,
+    SyncTask,
+    Task,
+    TaskDecorator,
+    TaskRegistry,
+    decorator_options,
+    make_task,
+)
+from actorq.wiring import Wiring
+
+
+if TYPE_CHECKING:
+    from actorq.actors.result_backend import ResultBackend
+    from actorq.system import System
+
+log = logging.getLogger("actorq.broker")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@attrs.frozen
+class _Due(Message[None]):
+    """A scheduled task's time has come."""
+
+
+@attrs.frozen
+class _Sweep(Message[None]):
+    """Time to look for leases that have run out."""
+
+
+@attrs.define
+class Counter:
+    """Who waits at the broker, in one life (pure)."""
+
+    fetches: deque[tuple[Fetch, Reply[Batch]]] = attrs.field(factory=deque)
+    listeners: dict[int, Reply[tuple[Notice, ...]]] = attrs.field(factory=dict)  #: by session
+    cancels: dict[str, list[Reply[bool]]] = attrs.field(factory=dict)  #: by task id
+    idlers: list[tuple[WaitIdle, Reply[None]]] = attrs.field(factory=list)
+    due_at: float | None = None  #: when the timer for scheduled tasks is set to
+    sweep_at: float | None = None  #: likewise for leases
+    publishing: bool = False
+
+
+class Broker(Actor[BrokerMessage]):
+    """Declares tasks, and keeps the queue.  Use an engine's: `InMemoryBroker()`."""
+
+    #: Seconds for which a worker's jobs are its own without a sign of life.
+    lease: float = 30.0
+    _counter: Counter
+    _wiring: Wiring
+
+    def __init__(self) -> None:
+        self.tasks = TaskRegistry()
+        self.result_backend: ResultBackend = self.default_result_backend()
+        self.middlewares: tuple[Middleware, ...] = ()
+        self.id_generator: Callable[[], str] | None = None
+        self._system: System | None = None
+
+    # --- choosing ---
+
+    def default_result_backend(self) -> ResultBackend:
+        """What keeps results unless `with_result_backend` says otherwise."""
+        raise NotImplementedError
+
+    def with_result_backend(self, result_backend: ResultBackend) -> Self:
+        """Keep results there.  Returns this broker."""
+        if not isinstance(result_backend, Actor) or not hasattr(result_backend, "keeps_results"):
+            raise TypeError(
+                f"with_result_backend() expects a ResultBackend object, such as "
+                f"InMemoryResultBackend(); got {result_backend!r}"
+            )
+        self.result_backend = result_backend
+        return self
+
+    def with_middlewares(self, *middlewares: Middleware) -> Self:
+        """Add these to the chain, outermost first.  Returns this broker."""
+        for middleware in middlewares:
+            if not isinstance(middleware, Middleware):
+                raise TypeError(
+                    f"with_middlewares() expects Middleware objects; got {middleware!r}"
+                )
+        self.middlewares += middlewares
+        return self
+
+    def with_id_generator(self, new_id: Callable[[], str]) -> Self:
+        """Make task ids with *new_id* (time-ordered ones unless told).  Returns this broker."""
+        if not callable(new_id):
+            raise TypeError(f"with_id_generator() expects a function; got {new_id!r}")
+        self.id_generator = new_id
+        return self
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(self, *, name: str | None = None, **options: Unpack[Options]) -> TaskDecorator: ...
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        **options: Unpack[Options],
+    ) -> Any:
+        """Make a task of a function and know it: `@broker.task`, `@broker.task(retries=3)`.
+
+        `task.kiq(...)` then enqueues it on this broker's open system.
+        """
+        checked = decorator_options("@broker.task", options)
+        if function is None:
+            return TaskDecorator(name, checked, self)
+        return make_task(function, name=name, options=checked, broker=self)
+
+    def register(self, *tasks: Task[..., Any]) -> Self:
+        """Know tasks that were made with `@actorq.task` elsewhere.  Returns this broker."""
+        for each in tasks:
+            if not isinstance(each, Task):
+                raise TaskDefinitionError(f"register() expects tasks; got {each!r}")
+            self.tasks.add(each)
+        return self
+
+    def open_system_or_raise(self) -> System:
+        """The open system of this broker; `SystemClosed` if there is none."""
+        if self._system is None or not self._system.is_open:
+            raise SystemClosed(
+                "this broker's system is not open; enqueue inside "
+                "`async with actorq.open_system(broker):`"
+            )
+        return self._system
+
+    # --- to be written by an engine ---
+
+    async def startup(self) -> None:
+        """Begin a life."""
+
+    async def shutdown(self) -> None:
+        """End a life."""
+
+    async def store(self, messages: Sequence[TaskMessage], now: float) -> None:
+        """Accept all or none; an id that is known is not stored again."""
+        raise NotImplementedError
+
+    async def claim(self, session: int, limit: int, now: float) -> tuple[Delivery, ...]:
+        """Lease ready tasks to a session."""
+        raise NotImplementedError
+
+    async def settle(
+        self, session: int, settlements: Sequence[Settlement], now: float
+    ) -> tuple[bool, ...]:
+        """Apply a worker's word; False for each stale fence."""
+        raise NotImplementedError
+
+    async def open_session(self, worker: str, now: float) -> int:
+        """A new session; older ones of this worker lose their jobs."""
+        raise NotImplementedError
+
+    async def extend(self, session: int, now: float) -> float | None:
+        """Renew a lease: until when; None if it was lost."""
+        raise NotImplementedError
+
+    async def revoke(self, task_id: str) -> bool | None:
+        """Cancel a task: True if it did or had, False if it ended otherwise, None if it is running."""
+        raise NotImplementedError
+
+    async def ending(self, task_id: str) -> Ending | None:
+        """How a task ended; None while it is live, or if that is not known."""
+        raise NotImplementedError
+
+    async def locate(self, task_id: str) -> str:
+        """Where a task is."""
+        raise NotImplementedError
+
+    async def promote(self, now: float) -> None:
+        """Make scheduled tasks ready whose time has come."""
+        raise NotImplementedError
+
+    async def lapse(self, now: float, late: float) -> None:
+        """Take back the jobs of sessions whose lease ran out; the loop was *late* by that much."""
+        raise NotImplementedError
+
+    async def release(self, task_name: str) -> None:
+        """A worker knows this task now."""
+        raise NotImplementedError
+
+    async def statistics_of_queue(self) -> QueueStatistics:
+        """How many tasks are where."""
+        raise NotImplementedError
+
+    async def dead_tasks(self) -> tuple[DeadTask, ...]:
+        """The dead letters, oldest first."""
+        raise NotImplementedError
+
+    def claimable(self) -> bool:
+        """Whether a claim might find something."""
+        raise NotImplementedError
+
+    def has_session(self, session: int) -> bool:
+        """Whether a session is still good."""
+        raise NotImplementedError
+
+    def next_due(self) -> float | None:
+        """When the next scheduled task is due."""
+        raise NotImplementedError
+
+    def has_leases(self) -> bool:
+        """Whether any job is leased."""
+        raise NotImplementedError
+
+    def take_notices(self, session: int) -> tuple[Notice, ...]:
+        """What is to be told to a session; taking it forgets it."""
+        raise NotImplementedError
+
+    def outbox(self) -> deque[Outcome]:
+        """Ends that no worker reports.  Owned by the storage; the publisher takes from the left."""
+        raise NotImplementedError
+
+    # --- the actor ---
+
+    async def on_start(self) -> None:
+        """Set up a new counter, then `startup`."""
+        self._counter = Counter()
+        await self.startup()
+        await self.promote(self._wiring.clock())
+        self._arm()
+        self._publish()
+
+    async def on_stop(self) -> None:
+        """`shutdown`."""
+        await self.shutdown()
+
+    async def receive(self, message: BrokerMessage | _Due | _Sweep) -> Any:
+        """Answer one message; see `actorq.protocol`."""
+        kind = type(message)
+        if kind is Enqueue:
+            try:
+                await self.store(message.messages, self._wiring.clock())  # type: ignore[union-attr]
+            except ActorqError as refusal:
+                self.defer().fail(refusal)
+            return None
+        if kind is Fetch:
+            self._counter.fetches.append((message, self.defer()))  # type: ignore[arg-type]
+            return None
+        match message:
+            case Settle(session, settlements):
+                verdicts = await self.settle(session, settlements, self._wiring.clock())
+                if self._counter.cancels:
+                    await self._answer_cancels()
+                return verdicts
+            case Extend(session):
+                return await self.extend(session, self._wiring.clock())
+            case OpenSession(worker):
+                session = await self.open_session(worker, self._wiring.clock())
+                return Session(session, self.lease)
+            case NextNotices(session):
+                self._counter.listeners[session] = self.defer()
+            case Cancel(task_id):
+                await self._cancel(task_id)
+            case Locate(task_id):
+                return await self.locate(task_id)
+            case TaskKnown(task_name):
+                await self.release(task_name)
+            case Count():
+                return await self.statistics_of_queue()
+            case ListDead():
+                return await self.dead_tasks()
+            case WaitIdle():
+                self._counter.idlers.append((message, self.defer()))
+            case _Due():
+                self._counter.due_at = None
+                await self.promote(self._wiring.clock())
+            case _Sweep():
+                await self._sweep()
+        return None
+
+    async def flush(self) -> None:
+        """After a burst: match work with demand, pass on notices, set the timers."""
+        counter = self._counter
+        if counter.fetches and self.claimable():
+            await self._match()
+        if counter.listeners:
+            self._notify()
+        if counter.fetches and not self.claimable():
+            self._refuse_lost_sessions()
+        self._arm()
+        self._publish()
+        if counter.idlers:
+            await self._answer_idlers()
+
+    async def _match(self) -> None:
+        fetches = self._counter.fetches
+        now = self._wiring.clock()
+        while fetches and self.claimable():
+            fetch, reply = fetches[0]
+            if reply.abandoned:  # never lease to who is gone: promise 14 discards the reply
+                fetches.popleft()
+                continue
+            deliveries = await self.claim(fetch.session, fetch.limit, now)
+            if fetches and fetches[0][1] is reply:
+                fetches.popleft()
+            if deliveries:
+                reply.send(Batch(deliveries, now + self.lease))
+            elif not self.has_session(fetch.session):
+                reply.fail(LeaseLost(f"session {fetch.session} has ended"))
+
+    def _refuse_lost_sessions(self) -> None:
+        fetches = self._counter.fetches
+        for _ in range(len(fetches)):
+            fetch, reply = fetches.popleft()
+            if self.has_session(fetch.session):
+                fetches.append((fetch, reply))
+            else:
+                reply.fail(LeaseLost(f"session {fetch.session} has ended"))
+
+    def _notify(self) -> None:
+        listeners = self._counter.listeners
+        for session in tuple(listeners):
+            notices = self.take_notices(session)
+            if notices:
+                listeners.pop(session).send(notices)
+            elif not self.has_session(session):
+                listeners.pop(session).fail(LeaseLost(f"session {session} has ended"))
+
+    # --- cancellation ---
+
+    async def _cancel(self, task_id: str) -> None:
+        reply = self.defer()
+        took_effect = await self.revoke(task_id)
+        if took_effect is False:
+            reply.send(False)
+        else:  # running, or its end is not published yet: answered when waiters can see it
+            self._counter.cancels.setdefault(task_id, []).append(reply)
+            await self._answer_cancels()
+
+    async def _answer_cancels(self) -> None:
+        unpublished = {outcome.task_id for outcome in self.outbox()}
+        for task_id in tuple(self._counter.cancels):
+            ending = await self.ending(task_id)
+            if ending is not None and task_id not in unpublished:
+                for reply in self._counter.cancels.pop(task_id):
+                    reply.send(ending is Ending.CANCELLED)
+
+    # --- ends that no worker reports ---
+
+    def _publish(self) -> None:
+        if self.outbox() and not self._counter.publishing:
+            self._counter.publishing = True
+            self.start_soon(self._publisher, name="broker: publish ends")
+
+    async def _publisher(self) -> None:
+        """Store in the result backend what the outbox holds; taken out only once it is stored."""
+        outbox = self.outbox()
+        pause = 0.1
+        while outbox:
+            batch = tuple(outbox)[:100]
+            try:
+                verdicts = await self._wiring.results.ask(SetResults(batch))
+            except ActorFailed:
+                continue  # it restarts, and handles the next ask when it is up
+            if any(isinstance(verdict, ResultSetError) for verdict in verdicts):
+                log.error("the result backend fails; %d ends wait to be stored", len(outbox))
+                await trio.sleep(pause)
+                pause = min(5.0, pause * 2)
+                continue
+            pause = 0.1
+            for _ in batch:
+                outbox.popleft()
+            await self._answer_cancels()
+        self._counter.publishing = False
+
+    # --- time ---
+
+    def _arm(self) -> None:
+        """Set the timers that are needed; an idle broker has none."""
+        counter = self._counter
+        due = self.next_due()
+        if due != counter.due_at:
+            counter.due_at = due
+            if due is None:
+                self.cancel_timer("due")
+            else:
+                self.set_timer("due", max(0.0, due - self._wiring.clock()), _Due())  # type: ignore[arg-type]
+        if counter.sweep_at is None and self.has_leases():
+            counter.sweep_at = self._wiring.clock() + self.lease / 3
+            self.set_timer("sweep", self.lease / 3, _Sweep())  # type: ignore[arg-type]
+
+    async def _sweep(self) -> None:
+        now = self._wiring.clock()
+        expected, self._counter.sweep_at = self._counter.sweep_at, None
+        # promise 35: if the loop stood still, renewals could not come in either
+        late = 0.0 if expected is None else max(0.0, now - expected)
+        await self.lapse(now, late)
+        if self._counter.cancels:
+            await self._answer_cancels()
+
+    async def _answer_idlers(self) -> None:
+        counts = await self.statistics_of_queue()
+        busy = counts.ready - counts.parked + counts.leased + len(self.outbox())
+        still: list[tuple[WaitIdle, Reply[None]]] = []
+        for wait, reply in self._counter.idlers:
+            if busy or (wait.scheduled and counts.scheduled):
+                still.append((wait, reply))
+            else:
+                reply.send(None)
+        self._counter.idlers = still

@@ -1,0 +1,322 @@
+"""The result backend: the actor that keeps results and progress, and wakes who waits for them.
+
+A user's backend subclasses `ResultBackend` and writes where things are kept; waiting, waking, fencing
+and progress streams are written here, once.  The instance that the user made serves every life:
+`startup` begins each, `shutdown` ends it; the desk, below, is new each time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict, deque
+from typing import Any
+
+import attrs
+
+from actorq.actor import Actor
+from actorq.errors import (
+    ResultBackendError,
+    ResultGetError,
+    ResultIsReadyError,
+    ResultSetError,
+    StaleResult,
+)
+from actorq.progress import TaskProgress
+from actorq.protocol import (
+    DeleteResult,
+    GetProgress,
+    GetResult,
+    IsResultReady,
+    NextProgress,
+    Outcome,
+    ResultMessage,
+    SetProgress,
+    SetResults,
+    UnsavedResult,
+    WaitResult,
+)
+from actorq.reply import Reply
+from actorq.result import TaskResult
+from actorq.wiring import Wiring
+
+
+log = logging.getLogger("actorq.results")
+
+#: Progress updates of a task that a slow reader may lag behind.
+PROGRESS_KEPT = 64
+#: Tasks whose progress, and whose last attempt, is remembered here.
+TASKS_KEPT = 10_000
+
+
+@attrs.define
+class ProgressLog:
+    """The latest updates of one task, numbered from 0."""
+
+    updates: deque[tuple[int, TaskProgress]] = attrs.field(
+        factory=lambda: deque(maxlen=PROGRESS_KEPT)
+    )
+    following: int = 0
+    ended: bool = False
+
+    def add(self, progress: TaskProgress) -> tuple[int, TaskProgress]:
+        """Number *progress*."""
+        update = (self.following, progress)
+        self.updates.append(update)
+        self.following += 1
+        return update
+
+    def after(self, number: int) -> tuple[int, TaskProgress] | None:
+        """The first update after *number*."""
+        for update in self.updates:
+            if update[0] > number:
+                return update
+        return None
+
+
+@attrs.define
+class Desk:
+    """Who waits for what, in one life (pure)."""
+
+    waiters: dict[str, list[Reply[TaskResult[Any] | None]]] = attrs.field(factory=dict)
+    readers: dict[str, list[Reply[tuple[int, TaskProgress] | None]]] = attrs.field(factory=dict)
+    logs: OrderedDict[str, ProgressLog] = attrs.field(factory=OrderedDict)
+    attempts: OrderedDict[str, int] = attrs.field(factory=OrderedDict)
+
+    def log_of(self, task_id: str) -> ProgressLog:
+        """The progress log of a task; a new one pushes out the oldest."""
+        found = self.logs.get(task_id)
+        if found is None:
+            found = self.logs[task_id] = ProgressLog()
+            if len(self.logs) > TASKS_KEPT:
+                self.logs.popitem(last=False)
+        return found
+
+    def note_attempt(self, task_id: str, attempt: int) -> None:
+        """Remember whose result is stored."""
+        self.attempts[task_id] = attempt
+        if len(self.attempts) > TASKS_KEPT:
+            self.attempts.popitem(last=False)
+
+    def wake(self, task_id: str, result: TaskResult[Any]) -> None:
+        """The task has ended: answer who waits for its result or its next progress."""
+        waiters = self.waiters.pop(task_id, None)
+        if waiters is not None:
+            for reply in waiters:
+                reply.send(result)
+        if self.logs or self.readers:
+            ended = self.logs.get(task_id)
+            if ended is not None:
+                ended.ended = True
+            for reader in self.readers.pop(task_id, ()):
+                reader.send(None)
+
+    def park(self, task_id: str, reply: Reply[Any]) -> None:
+        """Keep *reply* until the task ends.  Who gave up meanwhile is dropped on the way."""
+        waiters = self.waiters.setdefault(task_id, [])
+        if waiters and waiters[0].abandoned:
+            waiters[:] = [waiter for waiter in waiters if not waiter.abandoned]
+        waiters.append(reply)
+
+
+class ResultBackend(Actor[ResultMessage]):
+    """Where results and progress are kept.  Subclass it; see "Writing your own result backend".
+
+    The methods answer the actor's messages, one at a time.  What they raise is no crash: it reaches
+    who asked, and a result that could not be stored is tried again.
+    """
+
+    #: False for a backend that keeps nothing: waiting is then refused at once.
+    keeps_results: bool = True
+    _desk: Desk
+    _wiring: Wiring
+
+    # --- to be written by a subclass ---
+
+    async def startup(self) -> None:
+        """Begin a life: connect, open, make folders."""
+
+    async def shutdown(self) -> None:
+        """End a life: what `startup` opened."""
+
+    async def set_result(self, task_id: str, result: TaskResult[Any]) -> None:
+        """Store *result*; it may replace one of an earlier attempt."""
+        raise NotImplementedError
+
+    async def get_result(self, task_id: str, with_logs: bool = True) -> TaskResult[Any]:
+        """The stored result; raise `ResultGetError` if there is none."""
+        raise NotImplementedError
+
+    async def is_result_ready(self, task_id: str) -> bool:
+        """Whether a result is stored."""
+        raise NotImplementedError
+
+    async def delete_result(self, task_id: str) -> None:
+        """Forget a result and its progress; nothing happens if there is none."""
+        raise NotImplementedError
+
+    async def set_progress(self, task_id: str, progress: TaskProgress) -> None:
+        """Store the latest progress.  A backend without this still pushes progress to readers."""
+
+    async def get_progress(self, task_id: str) -> TaskProgress | None:
+        """The latest progress, if there is any."""
+        found = self._desk.logs.get(task_id)
+        return found.updates[-1][1] if found is not None and found.updates else None
+
+    def is_gone(self, task_id: str) -> str | None:
+        """Why the result, which was stored once, cannot be had any more; None if that is not known."""
+        return None
+
+    def may_have_forgotten(self) -> bool:
+        """Whether `is_gone` may answer None for a result that was stored and evicted."""
+        return False
+
+    def stored_attempt(self, task_id: str) -> int:
+        """The attempt whose result is stored; 0 if none is known."""
+        return self._desk.attempts.get(task_id, 0)
+
+    # --- the actor ---
+
+    async def on_start(self) -> None:
+        """Set up a new desk, then `startup`."""
+        self._desk = Desk()
+        await self.startup()
+
+    async def on_stop(self) -> None:
+        """`shutdown`."""
+        await self.shutdown()
+
+    async def receive(self, message: ResultMessage) -> Any:
+        """Answer one message; see `actorq.protocol`."""
+        kind = type(message)
+        if kind is SetResults:
+            return await self._set_results(message.outcomes)  # type: ignore[union-attr]
+        try:
+            match message:
+                case WaitResult(task_id, with_logs, live):
+                    return await self._wait_result(task_id, with_logs, live)
+                case GetResult(task_id, with_logs):
+                    return await self._get_result(task_id, with_logs)
+                case IsResultReady(task_id):
+                    return await self._is_ready(task_id)
+                case SetProgress():
+                    await self._set_progress(message)
+                case NextProgress(task_id, after):
+                    return await self._next_progress(task_id, after)
+                case GetProgress(task_id):
+                    return await self._guard(self.get_progress(task_id), ResultGetError, task_id)
+                case DeleteResult(task_id):
+                    await self._guard(self.delete_result(task_id), ResultBackendError, task_id)
+                    self._desk.attempts.pop(task_id, None)
+                    self._desk.logs.pop(task_id, None)
+                case UnsavedResult(task_id, error):
+                    self._fail_waiters(task_id, error)
+        except ResultBackendError as error:
+            self.defer().fail(error)  # a refusal: the actor lives
+        return None
+
+    async def _guard(self, call: Any, kind: type[ResultBackendError], task_id: str) -> Any:
+        """Await a subclass's method; whatever it raises becomes a refusal of *kind*."""
+        try:
+            return await call
+        except ResultBackendError:
+            raise
+        except Exception as error:
+            log.exception("%s failed for task %s", type(self).__name__, task_id)
+            raise kind(
+                f"{type(self).__name__} failed for task {task_id!r}: {type(error).__name__}: {error}"
+            ) from error
+
+    async def _set_results(self, outcomes: tuple[Outcome, ...]) -> tuple[Exception | None, ...]:
+        wake = self._desk.wake
+        remembers = type(self).stored_attempt is ResultBackend.stored_attempt
+        now = self._wiring.clock()
+        verdicts: list[Exception | None] = []
+        for task_id, result, until in outcomes:
+            if now >= until or result.attempts < self.stored_attempt(task_id):
+                verdicts.append(StaleResult(f"attempt {result.attempts} of {task_id!r} is stale"))
+                continue
+            try:
+                await self.set_result(task_id, result)
+            except Exception as error:
+                log.exception("%s could not store the result of %s", type(self).__name__, task_id)
+                failure = ResultSetError(
+                    f"{type(self).__name__}.set_result failed for task {task_id!r}: "
+                    f"{type(error).__name__}: {error}"
+                )
+                failure.__cause__ = error
+                verdicts.append(failure)
+                continue
+            if remembers:
+                self._desk.note_attempt(task_id, result.attempts)
+            wake(task_id, result)
+            verdicts.append(None)
+        return tuple(verdicts)
+
+    async def _wait_result(
+        self, task_id: str, with_logs: bool, live: bool
+    ) -> TaskResult[Any] | None:
+        if not self.keeps_results:
+            raise ResultGetError(
+                f"{type(self).__name__} keeps no results, so there is nothing to wait for; open the "
+                f"system with a backend that does: broker.with_result_backend(InMemoryResultBackend())"
+            )
+        if await self._is_ready(task_id):
+            return await self._get_result(task_id, with_logs)
+        gone = self.is_gone(task_id)
+        if gone is not None:
+            raise ResultGetError(gone)
+        if not live and self.may_have_forgotten():
+            return None
+        self._desk.park(task_id, self.defer())
+        return None
+
+    async def _get_result(self, task_id: str, with_logs: bool) -> TaskResult[Any]:
+        try:
+            return await self.get_result(task_id, with_logs)
+        except ResultGetError:
+            gone = self.is_gone(task_id)
+            if gone is not None:
+                raise ResultGetError(gone) from None
+            raise
+        except Exception as error:
+            raise ResultGetError(
+                f"{type(self).__name__}.get_result failed for task {task_id!r}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    async def _is_ready(self, task_id: str) -> bool:
+        try:
+            return await self.is_result_ready(task_id)
+        except Exception as error:
+            raise ResultIsReadyError(
+                f"{type(self).__name__}.is_result_ready failed for task {task_id!r}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+    async def _set_progress(self, message: SetProgress) -> None:
+        task_id = message.task_id
+        if self._wiring.clock() >= message.until or message.attempt <= self.stored_attempt(task_id):
+            raise StaleResult(f"progress of attempt {message.attempt} of {task_id!r} is stale")
+        await self._guard(self.set_progress(task_id, message.progress), ResultBackendError, task_id)
+        update = self._desk.log_of(task_id).add(message.progress)
+        for reader in self._desk.readers.pop(task_id, ()):
+            reader.send(update)
+
+    async def _next_progress(self, task_id: str, after: int) -> tuple[int, TaskProgress] | None:
+        found = self._desk.logs.get(task_id)
+        if found is not None:
+            update = found.after(after)
+            if update is not None or found.ended:
+                return update
+        if not self.keeps_results or await self._is_ready(task_id) or self.is_gone(task_id):
+            return None
+        self._desk.readers.setdefault(task_id, []).append(self.defer())
+        return None
+
+    def _fail_waiters(self, task_id: str, error: Exception) -> None:
+        for reply in self._desk.waiters.pop(task_id, ()):
+            failure = ResultGetError(f"the result of task {task_id!r} could not be stored: {error}")
+            failure.__cause__ = error
+            reply.fail(failure)
+        for reader in self._desk.readers.pop(task_id, ()):
+            reader.send(None)

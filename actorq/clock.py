@@ -1,0 +1,28 @@
+"""The engine's clock: Unix seconds that never jump.
+
+Anchored to the wall clock when a system opens, then moved by Trio's monotonic clock: a leap of the
+wall clock neither starts a delayed task early nor takes a lease away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+
+class EngineClock:
+    """Call it for the time."""
+
+    __slots__ = ("_offset",)
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self._offset = wall() - trio.current_time()
+
+    def __call__(self) -> float:
+        """Unix seconds."""
+        return self._offset + trio.current_time()
+
+    def deadline(self, moment: float) -> float:
+        """*moment* on Trio's own clock."""
+        return moment - self._offset

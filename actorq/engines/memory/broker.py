@@ -1,0 +1,126 @@
+"""`InMemoryBroker`: the broker actor round the queue core."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from actorq.actors.broker import Broker
+from actorq.actors.result_backend import ResultBackend
+from actorq.engines.memory.queue import Queue, Verdict
+from actorq.engines.memory.results import InMemoryResultBackend
+from actorq.message import Delivery, TaskMessage
+from actorq.protocol import DeadTask, Ending, Notice, Outcome, QueueStatistics, Settlement
+
+
+#: Results that a broker without a backend of its own keeps.
+DEFAULT_RESULTS = 10_000
+
+
+class InMemoryBroker(Broker):
+    """Keeps the queue in this process: survives the crash of any actor, not of the process.
+
+    *lease*: seconds without a sign of life after which a worker's jobs are given to others.
+    Without `with_result_backend`, the latest 10,000 results are kept in memory.
+    """
+
+    def __init__(self, *, lease: float = 30.0) -> None:
+        if not lease > 0:
+            raise ValueError(f"lease must be more than 0 seconds; got {lease!r}")
+        super().__init__()
+        self.lease = lease
+        self.queue = Queue(lease=lease)
+
+    def default_result_backend(self) -> ResultBackend:
+        """In memory, the latest 10,000."""
+        return InMemoryResultBackend(max_stored_results=DEFAULT_RESULTS)
+
+    async def store(self, messages: Sequence[TaskMessage], now: float) -> None:
+        """See `Queue.enqueue`."""
+        self.queue.enqueue(messages, now)
+
+    async def claim(self, session: int, limit: int, now: float) -> tuple[Delivery, ...]:
+        """See `Queue.claim`."""
+        return self.queue.claim(session, limit, now)
+
+    async def settle(
+        self, session: int, settlements: Sequence[Settlement], now: float
+    ) -> tuple[bool, ...]:
+        """See `Queue.settle`."""
+        return self.queue.settle(session, settlements, now)
+
+    async def open_session(self, worker: str, now: float) -> int:
+        """See `Queue.open_session`."""
+        return self.queue.open_session(worker, now).id
+
+    async def extend(self, session: int, now: float) -> float | None:
+        """See `Queue.extend`."""
+        return self.queue.extend(session, now)
+
+    async def revoke(self, task_id: str) -> bool | None:
+        """See `Queue.cancel`."""
+        match self.queue.cancel(task_id):
+            case Verdict.DONE:
+                return True
+            case Verdict.ASKED:
+                return None
+            case Verdict.ENDED | Verdict.UNKNOWN:
+                return False
+
+    async def ending(self, task_id: str) -> Ending | None:
+        """How a task ended."""
+        if task_id in self.queue.dead:
+            return Ending.DEAD
+        return self.queue.done.get(task_id)
+
+    async def locate(self, task_id: str) -> str:
+        """See `Queue.locate`."""
+        return self.queue.locate(task_id)
+
+    async def promote(self, now: float) -> None:
+        """See `Queue.promote`."""
+        self.queue.promote(now)
+
+    async def lapse(self, now: float, late: float) -> None:
+        """See `Queue.lapse`; a stall of the loop is forgiven."""
+        if late:
+            self.queue.forgive(late)
+        self.queue.lapse(now)
+
+    async def release(self, task_name: str) -> None:
+        """See `Queue.unpark`."""
+        self.queue.unpark(task_name)
+
+    async def statistics_of_queue(self) -> QueueStatistics:
+        """See `Queue.statistics`."""
+        return self.queue.statistics()
+
+    async def dead_tasks(self) -> tuple[DeadTask, ...]:
+        """The dead letters, oldest first."""
+        return tuple(self.queue.dead.values())
+
+    def claimable(self) -> bool:
+        """Whether something is ready."""
+        return self.queue.claimable > 0
+
+    def has_session(self, session: int) -> bool:
+        """Whether a session is still good."""
+        return session in self.queue.sessions
+
+    def next_due(self) -> float | None:
+        """When the next scheduled task is due."""
+        return self.queue.next_due()
+
+    def has_leases(self) -> bool:
+        """Whether any job is leased."""
+        return self.queue.n_leased > 0
+
+    def take_notices(self, session: int) -> tuple[Notice, ...]:
+        """What is to be told to a session."""
+        if not self.queue.notices:
+            return ()
+        return tuple(self.queue.notices.pop(session, ()))
+
+    def outbox(self) -> deque[Outcome]:
+        """The queue's own."""
+        return self.queue.outbox

@@ -1,0 +1,197 @@
+"""The handle: what an enqueuer holds of a task: its id, its result, its progress, its cancellation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from actorq.errors import ActorFailed, ActorStopped, ResultGetError, SystemClosed
+from actorq.job import current_slot
+from actorq.message import TaskId
+from actorq.progress import TaskProgress
+from actorq.protocol import (
+    Cancel,
+    GetProgress,
+    GetResult,
+    IsResultReady,
+    Locate,
+    NextProgress,
+    WaitResult,
+)
+from actorq.ref import ActorRef, Message
+from actorq.remote_error import dump_error, load_error
+from actorq.result import TaskResult
+from actorq.serialization import load
+
+
+if TYPE_CHECKING:
+    from actorq.system import System
+    from actorq.task import Task
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+_LIVE = {"scheduled", "ready", "parked", "leased"}
+
+
+async def ask_again(ref: ActorRef[Any], message: Message[T]) -> T:
+    """Ask until there is an answer: for questions that may be asked twice.
+
+    If the actor crashes meanwhile, the question is asked of its next life.
+    """
+    while True:
+        try:
+            return await ref.ask(message)
+        except ActorFailed:
+            continue
+        except ActorStopped:
+            raise SystemClosed(
+                f"the system has closed; its {ref.name} answers no more. Ask inside "
+                f"`async with actorq.open_system()`"
+            ) from None
+
+
+class TaskHandle(Generic[R]):
+    """One enqueued task."""
+
+    __slots__ = ("_known", "_system", "_task", "task_id")
+
+    def __init__(
+        self, system: System, task_id: TaskId, task: Task[..., R] | None, *, known: bool
+    ) -> None:
+        self.task_id = task_id
+        self._system = system
+        self._task = task
+        self._known = known  #: this system accepted it, so it is no typing error
+
+    async def is_ready(self) -> bool:
+        """Whether the result is stored.  Always a checkpoint.
+
+        Raises `ResultIsReadyError` if the backend failed.
+        """
+        return await ask_again(self._system.wiring.results, IsResultReady(self.task_id))
+
+    async def get_result(self, with_logs: bool = True) -> TaskResult[R]:
+        """The stored result, without waiting.  Always a checkpoint.
+
+        Raises `ResultGetError` if there is none (yet).
+        """
+        return self._fresh(
+            await ask_again(self._system.wiring.results, GetResult(self.task_id, with_logs))
+        )
+
+    async def wait_result(self, with_logs: bool = True) -> TaskResult[R]:
+        """How the task ended, as soon as it has, failed or not.  Always a checkpoint.
+
+        Takes no timeout: write `with trio.fail_after(5): ...`.  Inside a job, the job's slot is free
+        for others meanwhile.  Raises `ResultGetError` at once if the result will never be there.
+        """
+        return self._fresh(await self._wait(with_logs))
+
+    async def result(self) -> R:
+        """The task's return value, as soon as it is there.  Always a checkpoint.
+
+        Raises the task's own error if it failed (as itself if it is a builtin or declared with
+        `raises=`, else as `TaskFailed`), `TaskCancelled` if it was cancelled, and `ResultGetError` if
+        the result cannot be had.
+        """
+        result = await self._wait(True)
+        if result.error is not None:
+            raise self._fresh_error(result.error)
+        return self._fresh_value(result.return_value)
+
+    def progress(self) -> ProgressUpdates:
+        """The task's progress, as it is reported; ends when the task ends.
+
+        Needs no clean-up: leave the loop when you like.  A reader that lags behind by more than 64
+        updates misses the oldest.
+        """
+        return ProgressUpdates(self._system, self.task_id)
+
+    async def get_progress(self) -> TaskProgress | None:
+        """The latest progress, if there is any.  Always a checkpoint."""
+        return await ask_again(self._system.wiring.results, GetProgress(self.task_id))
+
+    async def cancel(self) -> bool:
+        """Cancel the task; True if that took effect.  Always a checkpoint.
+
+        A task that waits never starts; a running one has its scope cancelled, and this returns when
+        its end is stored (a job that shields itself delays it).  False: it had ended by itself, or is
+        not known.
+        """
+        return await ask_again(self._system.wiring.broker, Cancel(self.task_id))
+
+    async def _wait(self, with_logs: bool) -> TaskResult[Any]:
+        slot = current_slot.get()
+        job = None if slot is None else slot.job
+        if slot is None or job is None:
+            return await self._wait_outside(with_logs)
+        await slot.suspend(job)
+        try:
+            return await self._wait_outside(with_logs)
+        finally:
+            await slot.resume(job)
+
+    async def _wait_outside(self, with_logs: bool) -> TaskResult[Any]:
+        results = self._system.wiring.results
+        if self._known:
+            result = await ask_again(results, WaitResult(self.task_id, with_logs))
+            if result is not None:
+                return result
+        # a stranger's id, or a backend that may have forgotten: is there anything to wait for?
+        where = await ask_again(self._system.wiring.broker, Locate(self.task_id))
+        if where in _LIVE:
+            result = await ask_again(results, WaitResult(self.task_id, with_logs, live=True))
+        else:  # ended: its result was stored before the broker knew
+            result = await ask_again(results, GetResult(self.task_id, with_logs))
+        if result is None:
+            raise ResultGetError(f"the result of task {self.task_id!r} cannot be had")
+        return result
+
+    def _fresh(self, result: TaskResult[Any]) -> TaskResult[R]:
+        """A copy: the stored result is shared by everybody who asks."""
+        error = result.error
+        return TaskResult(
+            is_err=result.is_err,
+            return_value=None if result.is_err else self._fresh_value(result.return_value),
+            error=None if error is None else self._fresh_error(error),
+            execution_time=result.execution_time,
+            labels=dict(result.labels),
+            attempts=result.attempts,
+            log=result.log,
+        )
+
+    def _fresh_value(self, value: Any) -> Any:
+        if self._task is None:
+            return load(value, Any)
+        return self._task.signature.return_load(value)
+
+    def _fresh_error(self, error: Exception) -> Exception:
+        declared = () if self._task is None else self._task.options.raises
+        return load_error(dump_error(error), declared)
+
+    def __repr__(self) -> str:
+        name = "" if self._task is None else f" of {self._task.name}"
+        return f"<TaskHandle {self.task_id}{name}>"
+
+
+class ProgressUpdates:
+    """Iterates over a task's progress.  Made by `TaskHandle.progress`."""
+
+    __slots__ = ("_after", "_system", "_task_id")
+
+    def __init__(self, system: System, task_id: TaskId) -> None:
+        self._system = system
+        self._task_id = task_id
+        self._after = -1
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> TaskProgress:
+        update = await ask_again(
+            self._system.wiring.results, NextProgress(self._task_id, self._after)
+        )
+        if update is None:
+            raise StopAsyncIteration
+        self._after, progress = update
+        return progress

@@ -1,0 +1,62 @@
+"""The job: one delivery in a worker's hands, from its arrival to its settlement.
+
+A value of the worker pool's; `current_job` tells code that runs inside a job which one it is, so that
+waiting for another job's result can give the slot back.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from actorq.message import Delivery
+
+
+if TYPE_CHECKING:
+    from actorq.protocol import Settlement
+    from actorq.result import TaskResult
+
+
+class Job:
+    """One delivery."""
+
+    __slots__ = (
+        "acked",
+        "began",
+        "cancelled",
+        "delivery",
+        "lost",
+        "result",
+        "scope",
+        "settlement",
+        "waits",
+    )
+
+    def __init__(self, delivery: Delivery) -> None:
+        self.delivery = delivery
+        self.began = 0.0  #: when its function started, on Trio's clock
+        self.scope: trio.CancelScope | None = None  #: round its function, while that runs
+        self.cancelled = False  #: somebody cancelled it
+        self.acked = False  #: the broker knows how it ended
+        self.lost = False  #: its lease is gone: whatever it did counts for nothing
+        self.waits = 0  #: tasks of this job that wait for other jobs
+        self.settlement: Settlement | None = None
+        self.result: TaskResult[Any] | None = None
+
+
+class Slot(Protocol):
+    """Where a job runs, as code inside the job sees it."""
+
+    job: Job | None
+
+    async def suspend(self, job: Job) -> None:
+        """Give the slot back."""
+
+    async def resume(self, job: Job) -> None:
+        """Wait for a slot."""
+
+
+#: The slot in which this code runs, if it runs in a job.
+current_slot: ContextVar[Slot | None] = ContextVar("actorq_current_slot", default=None)

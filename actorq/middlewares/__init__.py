@@ -1,0 +1,1 @@
+"""Middlewares that come with actorq.  None yet: subclass `actorq.Middleware`."""

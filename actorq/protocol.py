@@ -1,0 +1,326 @@
+"""What the five actors of a queue say to one another.
+
+Kept apart from the actors, so that none of them imports a sibling.  Values only.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import Any, NamedTuple
+
+import attrs
+
+from actorq.message import Delivery, Fence, TaskId, TaskMessage
+from actorq.progress import TaskProgress
+from actorq.ref import Message
+from actorq.result import TaskResult
+
+
+# --- to the broker ------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Enqueue(Message[None]):
+    """Accept these, all or none.  An id that was accepted before is not stored again."""
+
+    messages: tuple[TaskMessage, ...]
+
+
+@attrs.frozen
+class OpenSession(Message["Session"]):
+    """Begin to work.  An older session of the same worker ends: its jobs become available."""
+
+    worker: str
+
+
+class Session(NamedTuple):
+    """A worker's standing with the broker: one lease for all its jobs."""
+
+    id: int
+    lease: float  #: seconds
+
+
+@attrs.frozen
+class Fetch(Message["Batch"]):
+    """Give at most *limit* tasks; answered when there is work."""
+
+    session: int
+    limit: int
+
+
+class Batch(NamedTuple):
+    """Tasks for a worker, leased until the broker's clock says *until*."""
+
+    deliveries: tuple[Delivery, ...]
+    until: float
+
+
+class Ending(Enum):
+    """What becomes of a delivery."""
+
+    DONE = "done"  #: it ended; its result is stored, or was not wanted
+    CANCELLED = "cancelled"  #: it was cancelled while it ran
+    RETRY = "retry"  #: the attempt failed; again after `delay`
+    DEAD = "dead"  #: it failed for good: to the dead letters with `reason`
+    GIVE_BACK = "give_back"  #: not done, and not its fault: the attempt does not count
+    PARK = "park"  #: nobody here knows the task: held until somebody does
+
+
+class Settlement(NamedTuple):
+    """A worker's word on one delivery."""
+
+    fence: Fence
+    ending: Ending
+    delay: float = 0.0  #: seconds, for RETRY
+    reason: str = ""  #: for DEAD
+    error: dict[str, Any] | None = None  #: for DEAD: the error as plain data
+
+
+@attrs.frozen
+class Settle(Message[tuple[bool, ...]]):
+    """End these deliveries; False for each whose lease was lost: it is refused (promise 34)."""
+
+    session: int
+    settlements: tuple[Settlement, ...]
+
+
+@attrs.frozen
+class Extend(Message[float | None]):
+    """Renew the lease of a session and all its jobs: until when; None if it was lost."""
+
+    session: int
+
+
+@attrs.frozen
+class NextNotices(Message[tuple["Notice", ...]]):
+    """Answered when the broker has something to say about this session's jobs."""
+
+    session: int
+
+
+class Notice(NamedTuple):
+    """The broker's word on a running job."""
+
+    fence: Fence
+    why: str  #: "cancelled" | "lease lost"
+
+
+@attrs.frozen
+class Cancel(Message[bool]):
+    """Cancel a task; answered when it is settled whether that took effect (promise 36)."""
+
+    task_id: TaskId
+
+
+@attrs.frozen
+class Locate(Message[str]):
+    """Where a task is: scheduled | ready | parked | leased | done | dead | unknown."""
+
+    task_id: TaskId
+
+
+@attrs.frozen
+class TaskKnown(Message[None]):
+    """A worker knows this task from now on: release what was parked for it."""
+
+    task_name: str
+
+
+@attrs.frozen
+class Count(Message["QueueStatistics"]):
+    """How many tasks are where."""
+
+
+@attrs.frozen
+class WaitIdle(Message[None]):
+    """Answered when nothing is ready or leased, and with *scheduled*, nothing scheduled either."""
+
+    scheduled: bool = False
+
+
+@attrs.frozen
+class ListDead(Message[tuple["DeadTask", ...]]):
+    """The dead-lettered tasks, oldest first."""
+
+
+@attrs.frozen
+class QueueStatistics:
+    """How many tasks are where, at one moment."""
+
+    scheduled: int  #: wait for their time
+    ready: int  #: wait for a worker
+    parked: int  #: of the ready ones, wait for a worker that knows them
+    leased: int  #: are with a worker
+    done: int  #: ended, since the engine began
+    dead: int  #: are in the dead letters
+    refused: int  #: stale settlements refused, since the engine began
+
+
+@attrs.frozen
+class DeadTask:
+    """A task in the dead letters."""
+
+    message: TaskMessage
+    reason: str
+    attempts: int
+    error: dict[str, Any] | None = None  #: the last error as plain data
+
+
+BrokerMessage = (
+    Enqueue
+    | OpenSession
+    | Fetch
+    | Settle
+    | Extend
+    | NextNotices
+    | Cancel
+    | Locate
+    | TaskKnown
+    | Count
+    | WaitIdle
+    | ListDead
+)
+
+
+# --- to the result backend ----------------------------------------------------------------------
+
+
+class Outcome(NamedTuple):
+    """A result on its way to the backend."""
+
+    task_id: TaskId
+    result: TaskResult[Any]
+    until: float = math.inf  #: the lease under which it was made: refused when handled later
+
+
+@attrs.frozen
+class SetResults(Message[tuple[Exception | None, ...]]):
+    """Store these; for each None, or why it was not stored."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+@attrs.frozen
+class UnsavedResult(Message[None]):
+    """The worker gave up storing this task's result: tell who waits for it."""
+
+    task_id: TaskId
+    error: Exception
+
+
+@attrs.frozen
+class GetResult(Message[TaskResult[Any]]):
+    """The stored result; `ResultGetError` if there is none."""
+
+    task_id: TaskId
+    with_logs: bool = True
+
+
+@attrs.frozen
+class WaitResult(Message[TaskResult[Any] | None]):
+    """The result, when it is there.  `ResultGetError` at once if it never will be.
+
+    None means: this backend may have forgotten that it evicted it; find out whether the task is live
+    and ask again with *live*.
+    """
+
+    task_id: TaskId
+    with_logs: bool = True
+    live: bool = False
+
+
+@attrs.frozen
+class IsResultReady(Message[bool]):
+    """Whether a result is stored."""
+
+    task_id: TaskId
+
+
+@attrs.frozen
+class DeleteResult(Message[None]):
+    """Forget a result and its progress."""
+
+    task_id: TaskId
+
+
+@attrs.frozen
+class SetProgress(Message[None]):
+    """Store and publish a progress; `StaleResult` if the lease had lapsed."""
+
+    task_id: TaskId
+    progress: TaskProgress
+    attempt: int
+    until: float
+
+
+@attrs.frozen
+class GetProgress(Message[TaskProgress | None]):
+    """The latest progress, if there is any."""
+
+    task_id: TaskId
+
+
+@attrs.frozen
+class NextProgress(Message[tuple[int, TaskProgress] | None]):
+    """The first progress after number *after* (-1: the latest there is); None when the task ended."""
+
+    task_id: TaskId
+    after: int = -1
+
+
+ResultMessage = (
+    SetResults
+    | UnsavedResult
+    | GetResult
+    | WaitResult
+    | IsResultReady
+    | DeleteResult
+    | SetProgress
+    | GetProgress
+    | NextProgress
+)
+
+
+# --- to the middleware chain --------------------------------------------------------------------
+
+
+@attrs.frozen
+class BeforeSend(Message[tuple[TaskMessage, ...]]):
+    """Run `pre_send` over these; what comes back is sent."""
+
+    messages: tuple[TaskMessage, ...]
+
+
+@attrs.frozen
+class AfterSend(Message[None]):
+    """Run `post_send` over these, last middleware first."""
+
+    messages: tuple[TaskMessage, ...]
+
+
+@attrs.frozen
+class BeforeExecute(Message[TaskMessage]):
+    """Run `pre_execute`; what comes back is executed."""
+
+    message: TaskMessage
+
+
+@attrs.frozen
+class AfterExecute(Message[None]):
+    """Run `on_error` (if there is an error) and `post_execute`, last middleware first."""
+
+    message: TaskMessage
+    result: TaskResult[Any]
+    error: Exception | None
+
+
+@attrs.frozen
+class AfterSave(Message[None]):
+    """Run `post_save`, last middleware first."""
+
+    message: TaskMessage
+    result: TaskResult[Any]
+
+
+MiddlewareMessage = BeforeSend | AfterSend | BeforeExecute | AfterExecute | AfterSave

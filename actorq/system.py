@@ -1,0 +1,340 @@
+"""The system: a queue of five actors round a body; what `open_system` opens.
+
+Owns the tree `queue` (rest_for_one: result backend, broker, middleware chain, worker pool, scheduler)
+under the kernel's root, and the client's side: binding calls, sending them, handing out handles.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, ParamSpec, TypeVar
+
+import attrs
+import trio
+
+from actorq.actors.broker import Broker
+from actorq.actors.middleware import MiddlewareChain
+from actorq.actors.result_backend import ResultBackend
+from actorq.actors.scheduler import Scheduler, TaskAdded
+from actorq.actors.worker_pool import GetPoolStatistics, PoolStatistics, WorkerPool
+from actorq.clock import EngineClock
+from actorq.engines.memory.broker import InMemoryBroker
+from actorq.engines.memory.schedules import ScheduleTable, Slot
+from actorq.environment import current_environment
+from actorq.errors import (
+    ActorFailed,
+    ActorStopped,
+    EnqueueUncertain,
+    SystemClosed,
+    TaskDefinitionError,
+)
+from actorq.handle import TaskHandle, ask_again
+from actorq.kernel import Kernel, open_kernel
+from actorq.message import TaskId, TaskMessage
+from actorq.middleware import hooks_of
+from actorq.protocol import (
+    AfterSend,
+    BeforeSend,
+    Count,
+    DeadTask,
+    Enqueue,
+    ListDead,
+    QueueStatistics,
+    TaskKnown,
+    WaitIdle,
+)
+from actorq.ref import ActorRef
+from actorq.restart import Backoff, Strategy
+from actorq.supervisor import ActorSpec, SupervisorSpec
+from actorq.task import Task
+from actorq.wiring import Wiring
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+QUEUE = "queue"
+
+
+class System(Kernel):
+    """An open queue.  Made by `open_system`."""
+
+    def __init__(self, broker: Broker, concurrency: int) -> None:
+        environment = current_environment()
+        super().__init__(environment)
+        self._broker = broker
+        self._new_id = broker.id_generator or environment.new_id
+        self._schedules = ScheduleTable()
+        self._scheduler: ActorRef[TaskAdded]
+        self.wiring = Wiring(
+            clock=EngineClock(environment.wall),
+            random=environment.random,
+            tasks=broker.tasks.copy(),
+            hooks=hooks_of(broker.middlewares),
+            system=self,
+        )
+        self._pool: ActorRef[GetPoolStatistics]
+        self._concurrency = concurrency
+
+    # --- enqueueing ---
+
+    async def enqueue(
+        self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> TaskHandle[R]:
+        """Enqueue one call of *task*; when this has returned, the broker has accepted it.
+
+        Always a checkpoint.  Raises `ArgumentsError` or `NotSerializable` if the arguments do not fit,
+        `SystemClosed`, what a middleware's `pre_send` raises, and `EnqueueUncertain` if the broker
+        crashed on it; in every other case nothing was stored.
+        """
+        self._check(task, "enqueue")
+        message = task.message(
+            args, kwargs, task_id=task.options.task_id or self._new_id(), now=self.wiring.clock()
+        )
+        await self._send((message,))
+        return TaskHandle(self, message.task_id, task, known=True)
+
+    async def enqueue_many(
+        self, task: Task[..., R], calls: Iterable[Sequence[Any] | Mapping[str, Any]]
+    ) -> list[TaskHandle[R]]:
+        """Enqueue many calls of *task* in one hop: all are accepted, or none.
+
+        Each call is a tuple (or list) of positional arguments or a mapping of keyword arguments:
+        `enqueue_many(resize, [("a.png", 64), ("b.png", 64)])`.  Raises as `enqueue` does.
+        """
+        self._check(task, "enqueue_many")
+        if task.options.task_id is not None:
+            raise ValueError("enqueue_many() cannot give one task_id to many calls; use enqueue()")
+        new_id, now = self._new_id, self.wiring.clock()
+        messages: list[TaskMessage] = []
+        for call in calls:
+            if isinstance(call, tuple | list):
+                message = task.message(tuple(call), _NONE, task_id=new_id(), now=now)
+            elif isinstance(call, Mapping):
+                message = task.message((), call, task_id=new_id(), now=now)
+            else:
+                raise TypeError(
+                    f"enqueue_many() expects the arguments of each call as a tuple or a mapping, "
+                    f"such as [(1,), (2,)]; got {call!r}"
+                )
+            messages.append(message)
+        if messages:
+            await self._send(tuple(messages))
+        return [TaskHandle(self, message.task_id, task, known=True) for message in messages]
+
+    async def send(self, message: TaskMessage) -> TaskHandle[Any]:
+        """Enqueue a message that was made elsewhere, as `TaskMessage.from_dict` reads it.
+
+        Its task need not be known here: it waits until a worker knows it (promise 42).
+        """
+        if not isinstance(message, TaskMessage):
+            raise TypeError(f"send() expects a TaskMessage; got {message!r}")
+        self._check_open("send")
+        await self._send((message,))
+        task = self.wiring.tasks.get(message.task_name)
+        return TaskHandle(self, message.task_id, task, known=True)
+
+    def handle(self, task_id: TaskId, task: Task[..., R] | None = None) -> TaskHandle[R]:
+        """The handle of a task that was enqueued earlier, by its id.
+
+        With *task*, results are read as it declares them.
+        """
+        return TaskHandle(self, task_id, task, known=False)
+
+    async def register(self, task: Task[..., Any]) -> None:
+        """Let the workers of this system know *task*, as enqueueing it does."""
+        self._check(task, "register")
+        await trio.lowlevel.checkpoint()
+
+    def _check(self, task: Task[..., Any], what: str) -> None:
+        if not isinstance(task, Task):
+            raise _not_a_task(task, what)
+        if self._body_done.is_set():
+            self._check_open(what)
+        if self.wiring.tasks.get(task.name) is None:
+            self._learn(task)
+        elif self.wiring.tasks.get(task.name) is not task:
+            self.wiring.tasks.add(task)  # a copy made by using(), or a conflict, which is refused
+
+    def _learn(self, task: Task[..., Any]) -> None:
+        task.context_parameters()
+        self.wiring.tasks.add(task)
+        self.wiring.broker.tell_nowait(TaskKnown(task.name))
+        if task.options.schedule:
+            self._scheduler.tell_nowait(TaskAdded(task))
+
+    async def _send(self, messages: tuple[TaskMessage, ...]) -> None:
+        wiring = self.wiring
+        try:
+            if "pre_send" in wiring.hooks:
+                messages = await wiring.middleware.ask(BeforeSend(messages))
+            try:
+                await wiring.broker.ask(Enqueue(messages))
+            except ActorFailed as failed:
+                raise EnqueueUncertain(tuple(each.task_id for each in messages)) from failed
+            if "post_send" in wiring.hooks:
+                await wiring.middleware.ask(AfterSend(messages))
+        except ActorStopped as stopped:
+            raise SystemClosed(f"the system is closing; nothing was enqueued ({stopped})") from None
+
+    async def _fire(self, task: Task[..., Any], slot: Slot) -> None:
+        """Enqueue one slot of a schedule, under an id that only this slot has."""
+        options = task.options.updated(
+            {"labels": {"schedule_id": slot.schedule_id}}, where=f"{task.name} schedule"
+        )
+        args, kwargs = slot.trigger.args, slot.trigger.kwargs
+        message = task.message(
+            tuple(args), kwargs, task_id=slot.task_id(task.name), now=self.wiring.clock()
+        )
+        await self._send((attrs.evolve(message, options=options),))
+
+    # --- looking ---
+
+    async def wait_idle(self, *, scheduled: bool = False) -> None:
+        """Wait until no task is ready or running (with *scheduled*: nor waits for its time).
+
+        Always a checkpoint.
+        """
+        await ask_again(self.wiring.broker, WaitIdle(scheduled))
+
+    async def queue_statistics(self) -> QueueStatistics:
+        """How many tasks are where.  Always a checkpoint."""
+        return await ask_again(self.wiring.broker, Count())
+
+    async def pool_statistics(self) -> PoolStatistics:
+        """How busy the worker pool is.  Always a checkpoint."""
+        return await ask_again(self._pool, GetPoolStatistics())
+
+    async def dead_tasks(self) -> tuple[DeadTask, ...]:
+        """The tasks that failed for good, oldest first.  Always a checkpoint."""
+        return await ask_again(self.wiring.broker, ListDead())
+
+    def actor(self, name: str) -> ActorRef[Any]:
+        """The ref of one of the queue's actors: results, broker, middleware, pool or scheduler."""
+        return self._root.child_supervisor(QUEUE).ref(name)
+
+    # --- the tree ---
+
+    def _queue_spec(self, grace: float, backoff: Backoff) -> SupervisorSpec:
+        broker, wiring = self._broker, self.wiring
+        results = broker.result_backend
+        results._wiring = broker._wiring = wiring
+        capacity = 10_000
+        return SupervisorSpec(
+            name=QUEUE,
+            strategy=Strategy.REST_FOR_ONE,
+            backoff=backoff,
+            children=(
+                ActorSpec(lambda: results, "results", capacity=capacity),
+                ActorSpec(lambda: broker, "broker", capacity=capacity),
+                ActorSpec(lambda: MiddlewareChain(broker.middlewares), "middleware"),
+                ActorSpec(lambda: WorkerPool(wiring, self._concurrency), "pool", drain=grace),
+                ActorSpec(
+                    lambda: Scheduler(
+                        self._schedules, wiring.tasks, self.environment.wall, self._fire
+                    ),
+                    "scheduler",
+                ),
+            ),
+        )
+
+    def _wire(self) -> None:
+        """The cells exist as soon as the tree is built, before anything runs."""
+        self.wiring.results = self.actor("results")
+        self.wiring.broker = self.actor("broker")
+        self.wiring.middleware = self.actor("middleware")
+        self._pool = self.actor("pool")
+        self._scheduler = self.actor("scheduler")
+
+
+_NONE: Mapping[str, Any] = {}
+
+
+def _not_a_task(given: object, what: str) -> Exception:
+    if inspect.iscoroutine(given):
+        name = given.__name__
+        given.close()  # or Python warns that it was never awaited
+        return TypeError(
+            f"{what}() got a coroutine; pass the task and its arguments: "
+            f"{what}({name}, ...), not {what}({name}(...))"
+        )
+    if callable(given):
+        name = getattr(given, "__name__", repr(given))
+        return TypeError(
+            f"{what}() got the plain function {name!r}; make it a task with @actorq.task (or "
+            f"@broker.task) where it is defined"
+        )
+    return TypeError(f"{what}() expects a task made with @actorq.task; got {given!r}")
+
+
+def _check_seconds(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        raise ValueError(f"{name} expects seconds >= 0; got {value!r}")
+
+
+@asynccontextmanager
+async def open_system(
+    broker: Broker | None = None,
+    *,
+    tasks: Iterable[Task[..., Any]] = (),
+    concurrency: int = 100,
+    grace: float = 30.0,
+    shutdown_timeout: float | None = None,
+    intensity: int = 3,
+    period: float = 30.0,
+    backoff: Backoff | None = None,
+) -> AsyncIterator[System]:
+    """Open a task queue for the body of `async with`; in memory, unless a *broker* says otherwise.
+
+    *tasks*: further tasks to know (those with a `schedule`, above all).  *concurrency*: tasks that run
+    at a time.  *grace*: seconds that running tasks have to finish when the body ends; what has not
+    begun is given back.  *shutdown_timeout*: seconds for the whole shutdown (*grace* + 10 unless told).
+    *intensity*, *period*, *backoff*: the restarts that your own actors, started with `sys.spawn`, may
+    have, and how soon.
+
+    Surfaces the body's own exception, naked, if nothing else failed; `SystemFailed` from a group if an
+    actor's failure ended the system.  When it has exited, nothing of it runs any more.
+    """
+    if broker is None:
+        broker = InMemoryBroker()
+    if not isinstance(broker, Broker):
+        raise TypeError(
+            f"open_system() expects a broker object, such as InMemoryBroker(), or nothing; "
+            f"got {broker!r}"
+        )
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        raise ValueError(f"concurrency expects a whole number >= 1; got {concurrency!r}")
+    _check_seconds("grace", grace)
+    if shutdown_timeout is None:
+        shutdown_timeout = grace + 10.0
+    _check_seconds("shutdown_timeout", shutdown_timeout)
+    if broker._system is not None:
+        raise SystemClosed(
+            "this broker is open in another system already; make one broker for each open_system()"
+        )
+    if not isinstance(broker.result_backend, ResultBackend):
+        raise TypeError(f"not a result backend: {broker.result_backend!r}")
+    system = System(broker, concurrency)
+    for task in tasks:
+        if not isinstance(task, Task):
+            raise TaskDefinitionError(f"open_system(tasks=...) expects tasks; got {task!r}")
+        system.wiring.tasks.add(task)
+    for task in system.wiring.tasks:
+        task.context_parameters()
+    backoff = backoff or Backoff()
+    broker._system = system
+    try:
+        async with open_kernel(
+            system,
+            subtrees=(system._queue_spec(grace, backoff),),
+            intensity=intensity,
+            period=period,
+            backoff=backoff,
+            shutdown_timeout=min(shutdown_timeout, math.inf),
+        ):
+            yield system
+    finally:
+        broker._system = None

@@ -1,0 +1,275 @@
+"""The task: a function with a name, options and a checked signature.
+
+A value: made by a decorator, copied by `using`, registered nowhere by itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, overload
+
+import attrs
+
+from actorq.context import Context, Dependency
+from actorq.errors import OptionError, TaskDefinitionError, TaskNotBound
+from actorq.message import TaskMessage
+from actorq.options import Options, TaskOptions
+from actorq.signature import Signature
+
+
+if TYPE_CHECKING:
+    from actorq.actors.broker import Broker
+    from actorq.handle import TaskHandle
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_NO_OPTIONS = TaskOptions()
+#: Options that say something of one call, and nothing of the task.
+_PER_CALL = {"task_id": "an id is one call's", "eta": "a moment is one call's"}
+
+
+class Task(Generic[P, R]):
+    """A function that can be enqueued; calling it runs it here and now, without a queue."""
+
+    __name__: str
+
+    def __init__(
+        self,
+        function: Callable[P, Any],
+        *,
+        name: str | None = None,
+        options: TaskOptions = _NO_OPTIONS,
+        broker: Broker | None = None,
+    ) -> None:
+        self.function = function
+        self.name = name or f"{function.__module__}:{function.__qualname__}"
+        self.options = options
+        self.broker = broker
+        self.signature = Signature.of(function, injected=_is_injected)
+        self.is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
+        self._context_parameters: tuple[str, ...] | None = None
+        functools.update_wrapper(self, function)
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+            """Run the function itself."""
+
+    else:
+
+        def __call__(self, *args, **kwargs):
+            """Run the function itself."""
+            return self.function(*args, **kwargs)
+
+    def using(self, **options: Unpack[Options]) -> Task[P, R]:
+        """A copy of this task with these options in place of its own.
+
+        Raises `OptionError` (`UnknownOption`, `UnsupportedOption`).
+        """
+        if "schedule" in options:
+            raise OptionError(f"using(): schedule belongs into the decorator of {self.name!r}")
+        return self._copy(self.options.updated(options, where=f"{self.name}.using()"))
+
+    def _copy(self, options: TaskOptions) -> Task[P, R]:
+        twin = copy.copy(self)
+        twin.options = options
+        return twin
+
+    async def kiq(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
+        """Enqueue on the open system of the broker that this task belongs to.
+
+        Always a checkpoint.  Raises as `System.enqueue` does, and `TaskNotBound` if the task was not
+        made with `@broker.task`.
+        """
+        if self.broker is None:
+            raise TaskNotBound(
+                f"task {self.name!r} belongs to no broker; declare it with `@broker.task`, "
+                f"or enqueue it on a system: `await sys.enqueue({self.__name__}, ...)`"
+            )
+        return await self.broker.open_system_or_raise().enqueue(self, *args, **kwargs)
+
+    def message(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, task_id: str, now: float
+    ) -> TaskMessage:
+        """The message of one call; raises `ArgumentsError` or `NotSerializable`."""
+        plain_args, plain_kwargs = self.signature.bind(args, kwargs, name=self.name)
+        options = self.options
+        eta = options.eta
+        if options.delay is not None:
+            eta = now + options.delay
+        return TaskMessage(task_id, self.name, plain_args, plain_kwargs, options, eta, now)
+
+    def context_parameters(self) -> tuple[str, ...]:
+        """The names of the parameters that take the context."""
+        if self._context_parameters is None:
+            for name, parameter in self.signature.injected.items():
+                if parameter.annotation is not Context:
+                    raise TaskDefinitionError(
+                        f"task {self.name!r}: parameter {name!r} is marked with Depends(), and only "
+                        f"Context can be injected in this version; write `{name}: actorq.Context = "
+                        f"actorq.Depends()`; its annotation is {parameter.annotation!r}"
+                    )
+            self._context_parameters = tuple(self.signature.injected)
+        return self._context_parameters
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+
+class AsyncTask(Task[P, R]):
+    """A task made of an `async def` function."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+            """Run the function itself."""
+            ...
+
+
+class SyncTask(Task[P, R]):
+    """A task made of a plain function; a worker runs it in a thread."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+            """Run the function itself."""
+            ...
+
+
+def _is_injected(_annotation: object, default: object) -> bool:
+    return isinstance(default, Dependency)
+
+
+class TaskDecorator:
+    """What `@task(...)` with options returns."""
+
+    def __init__(self, name: str | None, options: TaskOptions, broker: Broker | None) -> None:
+        self._name = name
+        self._options = options
+        self._broker = broker
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]]) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R]) -> SyncTask[P, R]: ...
+    def __call__(self, function: Callable[P, Any]) -> Task[P, Any]:
+        """Make a task of *function*."""
+        return make_task(function, name=self._name, options=self._options, broker=self._broker)
+
+
+def make_task(
+    function: Callable[P, Any],
+    *,
+    name: str | None = None,
+    options: TaskOptions = _NO_OPTIONS,
+    broker: Broker | None = None,
+) -> Task[P, Any]:
+    """A task of *function*; registers it with *broker* if there is one."""
+    if isinstance(function, Task):
+        raise TaskDefinitionError(f"{function!r} is a task already; decorate the function once")
+    if not callable(function) or isinstance(function, type):
+        raise TaskDefinitionError(f"@task expects a function; got {function!r}")
+    plain = inspect.unwrap(function)
+    if inspect.isasyncgenfunction(plain) or inspect.isgeneratorfunction(plain):
+        raise TaskDefinitionError(
+            f"{function.__qualname__} is a generator function: a task returns one result; "
+            f"report the steps with ctx.set_progress(...) instead"
+        )
+    if not hasattr(function, "__qualname__"):
+        raise TaskDefinitionError(f"@task expects a function with a name; got {function!r}")
+    if name is None and function.__name__ == "<lambda>":
+        raise TaskDefinitionError("a lambda has no name of its own; pass name= to the decorator")
+    is_async = inspect.iscoroutinefunction(plain)
+    if options.executor is not None and (options.executor == "trio") != is_async:
+        kind = "an async" if is_async else "a plain"
+        raise OptionError(
+            f"{function.__qualname__} is {kind} function: executor={options.executor!r} cannot run "
+            f"it; leave the option out"
+        )
+    made = (AsyncTask if is_async else SyncTask)(
+        function, name=name, options=options, broker=broker
+    )
+    if options.schedule:
+        _check_schedule(made)
+    if broker is not None:
+        broker.tasks.add(made)
+    return made
+
+
+def _check_schedule(task: Task[..., Any]) -> None:
+    for trigger in task.options.schedule:
+        task.signature.bind(trigger.args, trigger.kwargs, name=task.name)
+
+
+def decorator_options(where: str, options: Mapping[str, Any]) -> TaskOptions:
+    """Checked options of a decorator."""
+    for name, why in _PER_CALL.items():
+        if options.get(name) is not None:
+            raise OptionError(
+                f"{where}: {name} cannot be given in the decorator: {why}; "
+                f"say `task.using({name}=...)`"
+            )
+    return _NO_OPTIONS.updated(options, where=where)
+
+
+@overload
+def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+@overload
+def task(function: Callable[P, R], /) -> SyncTask[P, R]: ...
+@overload
+def task(*, name: str | None = None, **options: Unpack[Options]) -> TaskDecorator: ...
+def task(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    **options: Unpack[Options],
+) -> Any:
+    """Make a task of a function: `@task`, or `@task(timeout=30, retries=3)`.
+
+    Registers nothing: enqueue it with `sys.enqueue(task, ...)`.  Its name is `module:qualname` unless
+    told.  An `async def` function runs in the worker's Trio loop, a plain one in a thread.
+    Raises `OptionError` or `TaskDefinitionError`.
+    """
+    checked = decorator_options("@task", options)
+    if function is None:
+        return TaskDecorator(name, checked, None)
+    return make_task(function, name=name, options=checked)
+
+
+@attrs.define
+class TaskRegistry:
+    """The tasks that a broker, or one system, knows by name."""
+
+    _tasks: dict[str, Task[..., Any]] = attrs.field(factory=dict)
+
+    def add(self, added: Task[..., Any]) -> bool:
+        """Know *added*; True if its name is new.  Another function of the same name is refused."""
+        known = self._tasks.get(added.name)
+        if known is None:
+            self._tasks[added.name] = added
+            return True
+        if known.function is not added.function:
+            raise TaskDefinitionError(
+                f"two functions want the task name {added.name!r}: {known.function!r} and "
+                f"{added.function!r}; give one of them another with name="
+            )
+        return False
+
+    def get(self, name: str) -> Task[..., Any] | None:
+        """The task called *name*, if it is known."""
+        return self._tasks.get(name)
+
+    def copy(self) -> TaskRegistry:
+        """The same tasks, apart from now on."""
+        return TaskRegistry(dict(self._tasks))
+
+    def __iter__(self) -> Iterator[Task[..., Any]]:
+        return iter(tuple(self._tasks.values()))
+
+    def __len__(self) -> int:
+        return len(self._tasks)

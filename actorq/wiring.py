@@ -1,0 +1,34 @@
+"""The wiring: what each of a queue's actors gets to know of the others.
+
+Made by the system when it opens; refs stay valid over restarts, so it is the same for every life.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+import attrs
+
+from actorq.clock import EngineClock
+from actorq.protocol import BrokerMessage, MiddlewareMessage, ResultMessage
+from actorq.ref import ActorRef
+from actorq.task import TaskRegistry
+
+
+if TYPE_CHECKING:
+    from actorq.system import System
+
+
+@attrs.define
+class Wiring:
+    """Refs, clock, dice and tasks."""
+
+    clock: EngineClock
+    random: random.Random
+    tasks: TaskRegistry
+    hooks: frozenset[str]  #: the middleware hooks that somebody implements
+    results: ActorRef[ResultMessage] = attrs.field(init=False)
+    broker: ActorRef[BrokerMessage] = attrs.field(init=False)
+    middleware: ActorRef[MiddlewareMessage] = attrs.field(init=False)
+    system: System | None = None
