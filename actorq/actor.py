@@ -87,7 +87,7 @@ class Actor(Generic[M]):
         name: str | None = None,
     ) -> None:
         """Start a child task, which ends with this incarnation and whose crash is the actor's."""
-        self._alive.nursery.start_soon(async_fn, *args, name=name)
+        self._alive.start_soon(async_fn, *args, name=name)
 
     def set_timer(self, key: object, delay: float, message: M, *, repeat: bool = False) -> None:
         """Send *message* to this actor after *delay* seconds (again and again with *repeat*).

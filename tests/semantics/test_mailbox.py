@@ -104,6 +104,7 @@ def test_01_one_handler_of_an_actor_runs_at_a_time(tape: Tape, plan: list[list[J
                     nursery.start_soon(
                         send, ref, [attrs.evolve(job, spawns=job.n % 3 == 0) for job in mine]
                     )
+            await trio.sleep(500)
 
     simulate(program, tape=tape)
     assert log.most_inside <= 1
