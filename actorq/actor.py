@@ -7,7 +7,7 @@ the incarnation sets before `on_start` and which nobody else touches.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, TypeVarTuple
 
 from actorq.ref import ActorRef
 from actorq.reply import Reply
@@ -27,6 +27,10 @@ class Actor(Generic[M]):
     The parameter is the protocol, a union of `Message` classes.  A restart makes a new instance (by
     calling the factory that was given to `spawn` again); ref, mailbox and watchers stay.
     """
+
+    #: Let other tasks run once before each `flush`, while messages keep coming one by one: a sender in
+    #: a loop then makes batches.  Costs one pass of the scheduler (2 µs) when nothing comes.
+    linger: ClassVar[bool] = False
 
     _life: Incarnation | None = None
 

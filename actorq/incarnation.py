@@ -28,6 +28,8 @@ log = logging.getLogger("actorq.actor")
 
 #: With n messages queued, other tasks run after at most this many (promise 8).
 BURST = 64
+#: Flushes between two tries to linger, while lingering is in vain.
+PATIENCE = 16
 
 #: No message is being handled.  Not None, which may be a message.
 _NOTHING: Final = object()
@@ -156,6 +158,9 @@ class Incarnation:
         receive = actor.receive
         flush = actor.flush if type(actor).flush is not Actor.flush else None
         unflushed = False
+        linger = actor.linger
+        lingered = False
+        impatient = 0  #: flushes to go without lingering, since the last time was in vain
         budget = BURST
         while True:
             if signals:
@@ -174,9 +179,17 @@ class Incarnation:
                     item = mailbox.receive_nowait()
                 except trio.WouldBlock:
                     if unflushed and flush is not None:
+                        if linger and not lingered:
+                            if not impatient:
+                                lingered = True
+                                impatient = PATIENCE
+                                await trio.lowlevel.checkpoint()
+                                continue
+                            impatient -= 1
                         unflushed = False
                         await flush()
-                        continue
+                        if signals:
+                            continue
                     try:
                         item = await mailbox.receive()
                     except trio.EndOfChannel:
@@ -208,6 +221,9 @@ class Incarnation:
                 self._item = _NOTHING
                 cell.handled += 1
                 unflushed = True
+                if lingered:
+                    lingered = False
+                    impatient = 0
             budget -= 1
             if budget <= 0:
                 if flush is not None:

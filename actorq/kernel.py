@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import attrs
 import trio
 
 from actorq.actor import Actor
 from actorq.dead_letters import DeadLetters
 from actorq.environment import Environment, current_environment
 from actorq.errors import SystemClosed, SystemFailed
-from actorq.incarnation import ExitKind
 from actorq.ref import ActorRef
 from actorq.restart import Backoff, Restart, Strategy
 from actorq.statistics import SupervisorStatistics
@@ -108,6 +108,16 @@ def _actor_spec(
     )
 
 
+@attrs.define
+class _Ends:
+    """How the parts of a system ended."""
+
+    fatal: list[BaseException] = attrs.field(factory=list)  #: KeyboardInterrupts, SystemExits
+    failures: list[BaseException] = attrs.field(factory=list)  #: of supervisors that gave up
+    root: BaseException | None = None  #: what came out of the root task, and should not
+    body: BaseException | None = None
+
+
 class Kernel:
     """A running tree of actors.  Made by `open_kernel`."""
 
@@ -116,7 +126,7 @@ class Kernel:
         self.dead_letters = DeadLetters()
         self._body = trio.CancelScope()
         self._body_done = trio.Event()
-        self._fatal: list[BaseException] = []
+        self._ends = _Ends()
         self._runtime = Runtime(self.dead_letters, environment.random, self._on_fatal)
         self._root: Supervisor
         self._app: Supervisor
@@ -125,10 +135,13 @@ class Kernel:
         """The tree is built and nothing runs yet: the moment to look up refs."""
 
     def _on_fatal(self, cause: BaseException) -> None:
-        self._fatal.append(cause)
+        self._ends.fatal.append(cause)
         self._body.cancel("actorq: KeyboardInterrupt or SystemExit in an actor")
 
-    async def _before_giving_up(self, bury: Callable[[], None]) -> None:
+    async def _before_giving_up(self, failure: Exception, bury: Callable[[], None]) -> None:
+        # Noted now: the shutdown timeout may cut short what follows.
+        # The root's own SupervisorFailed tells nothing that its cause does not.
+        self._ends.failures.append(failure.__cause__ or failure)
         # This order: cancelled first, the body sees its cancellation and not the noise of asks that
         # fail; buried second, a shielded asker in the body's cleanup is not left waiting.
         self._body.cancel("actorq: the system failed")
@@ -202,14 +215,13 @@ class Kernel:
             )
 
 
-async def _run_root(
-    kernel: Kernel, shield: trio.CancelScope, started: trio.Event, failures: list[BaseException]
-) -> None:
+async def _run_root(kernel: Kernel, shield: trio.CancelScope, started: trio.Event) -> None:
     try:
         with shield:
-            exit_ = await kernel._root.run(started.set)
-            if exit_.kind is ExitKind.CRASHED and exit_.cause is not None:
-                failures.append(exit_.cause.__cause__ or exit_.cause)
+            await kernel._root.run(started.set)
+    except BaseException as error:
+        kernel._ends.root = error
+        raise
     finally:
         kernel._root.terminate("the system has ended")
         started.set()
@@ -247,70 +259,50 @@ async def open_kernel(
     kernel._wire()
     shield = trio.CancelScope(shield=True)
     started = trio.Event()
-    failures: list[BaseException] = []
-    body_error: BaseException | None = None
-    raised: BaseException | None = None
+    ends = kernel._ends
     try:
         async with trio.open_nursery() as nursery:
             # start_soon, not start(): that hangs for a shielded task in a cancelled scope
-            nursery.start_soon(_run_root, kernel, shield, started, failures, name="actorq:root")
+            nursery.start_soon(_run_root, kernel, shield, started, name="actorq:root")
             try:
                 with kernel._body:
                     await started.wait()
-                    if not failures:
+                    if not ends.failures:
                         yield kernel
             except BaseException as error:
-                body_error = error
+                ends.body = error
                 raise
             finally:
                 kernel._body_done.set()
                 kernel._root.request_stop()
                 shield.deadline = trio.current_time() + shutdown_timeout
     except BaseException as error:  # noqa: BLE001 - raised below, outside of this handler's context
-        raised = error
-    surfaced = _what_surfaces(kernel._fatal, failures, body_error, raised)
+        surfaced = _what_surfaces(ends) or error
+    else:
+        surfaced = _what_surfaces(ends)
     if surfaced is not None:
         raise surfaced
 
 
-def _what_surfaces(
-    fatal: list[BaseException],
-    failures: list[BaseException],
-    body_error: BaseException | None,
-    raised: BaseException | None,
-) -> BaseException | None:
-    """Promises 49 and 50: which one exception leaves the system.
-
-    *raised* is what came out of the nursery: a group round *body_error*, and round what the kernel
-    itself let through.
-    """
-    signals = [*fatal, *_signals(raised, body_error)]
+def _what_surfaces(ends: _Ends) -> BaseException | None:
+    """Promises 49 and 50: which one exception leaves the system, if any."""
+    signals = [*ends.fatal, *_signals_in(ends.root)]
     if signals:
         signal = _first_signal(signals[0])
         signal.__cause__ = BaseExceptionGroup("raised in an actor", signals)
         return signal
-    if failures:
-        everything = list(failures)
-        if isinstance(body_error, Exception):
-            everything.append(body_error)
-        failed = SystemFailed(f"an actor's failure ended the system: {failures[0]}")
+    if ends.failures:
+        everything = [*ends.failures, *([ends.body] if isinstance(ends.body, Exception) else [])]
+        failed = SystemFailed(f"an actor's failure ended the system: {ends.failures[0]}")
         failed.__cause__ = BaseExceptionGroup("actorq system failed", everything)
         return failed
-    if isinstance(raised, BaseExceptionGroup) and raised.exceptions == (body_error,):
-        return body_error
-    return raised
+    return ends.body if ends.root is None else None
 
 
-def _signals(
-    raised: BaseException | None, body_error: BaseException | None
-) -> list[BaseException]:
-    """What of *raised* is a KeyboardInterrupt or SystemExit, unless it is the body's own."""
-    if not isinstance(raised, BaseExceptionGroup):
+def _signals_in(error: BaseException | None) -> list[BaseException]:
+    if error is None:
         return []
-    others = [error for error in raised.exceptions if error is not body_error]
-    if not others:
-        return []
-    found, _ = BaseExceptionGroup("", others).split((KeyboardInterrupt, SystemExit))
+    found, _ = BaseExceptionGroup("", [error]).split((KeyboardInterrupt, SystemExit))
     return [] if found is None else [found]
 
 

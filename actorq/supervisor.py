@@ -188,7 +188,7 @@ class Supervisor:
         spec: SupervisorSpec,
         runtime: Runtime,
         *,
-        before_giving_up: Callable[[Callable[[], None]], Awaitable[None]] | None = None,
+        before_giving_up: Callable[[Exception, Callable[[], None]], Awaitable[None]] | None = None,
     ) -> None:
         self.spec = spec
         self.name = spec.name
@@ -320,7 +320,7 @@ class Supervisor:
                 self._state = "stopping"
                 if failure is not None and self._before_giving_up is not None:
                     self._final = True  # nobody above could restart us
-                    await self._before_giving_up(self._bury_the_dead)
+                    await self._before_giving_up(failure, self._bury_the_dead)
                 reason = "shutdown" if failure is None else "its supervisor gave up"
                 if self._final:
                     self._bury_the_dead()  # else who still drains might wait for them
@@ -479,7 +479,8 @@ class Supervisor:
             if not child.ever_started:
                 child.first_failure = exit_.cause
             child.exited.set()
-            self._post(_Exited(child, exit_))
+        # not if something else than a crash or an interrupt came up: that tears everything down
+        self._post(_Exited(child, exit_))
 
     async def _stop(self, children: Iterable[_Child], *, final: bool, reason: str) -> None:
         """Stop *children* in reverse, the next when the previous has exited (promises 21, 46)."""
