@@ -115,15 +115,17 @@ class Queue:
 
         An id that is known, live or remembered, is not stored again, so that sending again after an
         uncertain answer is harmless (promise 31).  Raises `DuplicateTaskId` if a live task of that
-        id is another call.
+        id, or one of *messages*, is another call.
         """
         for message in messages:
             known = self.live.get(message.task_id)
-            if known is not None and not _same_call(known.message, message):
-                raise DuplicateTaskId(
-                    f"task id {message.task_id!r} belongs to another call already: "
-                    f"{known.message.task_name}; choose another task_id"
-                )
+            if known is not None:
+                _check_same_call(known.message, message)
+        if len(messages) > 1:
+            batch: dict[str, TaskMessage] = {}
+            for message in messages:
+                if batch.setdefault(message.task_id, message) is not message:
+                    _check_same_call(batch[message.task_id], message)
         new = 0
         live = self.live
         for message in messages:
@@ -167,7 +169,6 @@ class Queue:
     def close_session(self, session_id: int) -> None:
         """End a session; its jobs are available to others at once."""
         session = self.sessions.pop(session_id, None)
-        self.notices.pop(session_id, None)
         if session is not None:
             self._take_away(session)
 
@@ -264,10 +265,10 @@ class Queue:
         return [session.id for session in lapsed]
 
     def _take_away(self, session: WorkerSession) -> None:
+        # a worker that still listens hears that its session has ended, and needs no notices
+        self.notices.pop(session.id, None)
         # newest first, each to the front of its lane: the oldest ends up foremost
         for entry in reversed(list(session.held.values())):
-            fence = Fence(entry.message.task_id, entry.attempt, entry.token)
-            self.notices.setdefault(session.id, []).append(Notice(fence, "lease lost"))
             self._release(entry)
             if entry.cancelled:
                 self._end_unreported(entry, TaskCancelled(_CANCELLED_BETWEEN), Ending.CANCELLED)
@@ -420,9 +421,14 @@ class Queue:
 _CANCELLED_BETWEEN = "the task was cancelled"
 
 
-def _same_call(known: TaskMessage, other: TaskMessage) -> bool:
-    return (
+def _check_same_call(known: TaskMessage, other: TaskMessage) -> None:
+    same = (
         known.task_name == other.task_name
         and known.args == other.args
         and known.kwargs == other.kwargs
     )
+    if not same:
+        raise DuplicateTaskId(
+            f"task id {other.task_id!r} belongs to another call already: {known.task_name}; "
+            f"choose another task_id"
+        )
