@@ -1,7 +1,7 @@
 """The actor: what a user subclasses.
 
-An instance is one incarnation's state; what it needs of the kernel it reaches through `_life`, which
-the incarnation sets before `on_start` and which nobody else touches.
+An instance is one incarnation's state; what it needs of the kernel it reaches through `_life`,
+which the incarnation sets before `on_start` and which nobody else touches.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Actor(Generic[M]):
     calling the factory that was given to `spawn` again); ref, mailbox and watchers stay.
     """
 
-    #: Let other tasks run once before each `flush`, while messages keep coming one by one: a sender in
-    #: a loop then makes batches.  Costs one pass of the scheduler (2 µs) when nothing comes.
+    #: Let other tasks run once before each `flush`, while messages keep coming one by one: a sender
+    #: in a loop then makes batches.  Costs one pass of the scheduler (2 µs) when nothing comes.
     linger: ClassVar[bool] = False
 
     _life: Incarnation | None = None
@@ -37,8 +37,8 @@ class Actor(Generic[M]):
     async def receive(self, message: M) -> Any:
         """Handle one message; what is returned answers an ask.
 
-        Raise `Reject` to refuse: it reaches the asker and the actor lives on.  Anything else that is
-        raised crashes the incarnation, and the supervisor decides.
+        Raise `Reject` to refuse: it reaches the asker and the actor lives on.  Anything else that
+        is raised crashes the incarnation, and the supervisor decides.
         """
         raise NotImplementedError(
             f"{type(self).__name__}.receive is missing: "
@@ -64,7 +64,7 @@ class Actor(Generic[M]):
         """
 
     async def drain(self) -> None:
-        """Called on an orderly stop, after the last queued message, before child tasks are cancelled.
+        """Called on an orderly stop, after the last queued message, before child tasks are ended.
 
         The actor's drain deadline bounds it.
         """
@@ -106,7 +106,7 @@ class Actor(Generic[M]):
         return self._alive.timers.cancel(key)
 
     def watch(self, ref: ActorRef[Any]) -> None:
-        """Be told with a `Terminated` signal when *ref* ends for good; at once if it has already."""
+        """Be told with a `Terminated` signal when *ref* ends for good; at once if it has."""
         ref._cell.watch(self._alive.cell)
 
     def unwatch(self, ref: ActorRef[Any]) -> None:

@@ -16,7 +16,7 @@ class ActorqError(Exception):
 # --- the kernel ---------------------------------------------------------------------------------
 
 
-class Reject(ActorqError):  # noqa: N818
+class Reject(ActorqError):
     """A declared refusal: raised by a handler, it reaches the asker and the actor lives on.
 
     Anything else that a handler raises is a crash.  Subclass it for refusals of your own.
@@ -50,8 +50,9 @@ class ActorStopped(ActorqError):
 class ActorFailed(ActorqError):
     """The actor's incarnation crashed before it answered; the crash is the `__cause__`.
 
-    `handled` says whether sending again is a repetition: True if your message was in progress when the
-    actor crashed, False if it had been put aside (a deferred reply) and the crash came from elsewhere.
+    `handled` says whether sending again is a repetition: True if your message was in progress when
+    the actor crashed, False if it had been put aside (a deferred reply) and the crash came from
+    elsewhere.
     """
 
     def __init__(self, actor: str, *, handled: bool, detail: str = "crashed") -> None:
@@ -77,7 +78,7 @@ class NameTaken(ActorqError, ValueError):
 
 
 class SupervisorFailed(ActorqError):
-    """A supervisor gave up: more incidents than its intensity allows.  The last one is the cause."""
+    """A supervisor gave up: more incidents than its intensity allows.  The cause is the last."""
 
 
 class SystemFailed(ActorqError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 import trio
@@ -61,9 +61,9 @@ class SupervisorRef:
     ) -> ActorRef[M]:
         """Start an actor and return its ref once its `on_start` has returned.  Always a checkpoint.
 
-        *factory* is called for each life: a class, or a function that makes one.  *name* (the class's
-        unless told) is unique under one supervisor.  *capacity*: messages that may wait.  *drain*:
-        seconds to finish the queue at the end.  *grace*: seconds for `on_stop`.
+        *factory* is called for each life: a class, or a function that makes one.  *name* (the
+        class's unless told) is unique under one supervisor.  *capacity*: messages that may wait.
+        *drain*: seconds to finish the queue at the end.  *grace*: seconds for `on_stop`.
         Raises `NameTaken`, or `ActorFailed` from what `on_start` raised.
         """
         return await self._supervisor.spawn(
@@ -76,9 +76,9 @@ class SupervisorRef:
 
 
 def _actor_spec(
-    factory: Callable[[], Actor[Any]],
+    factory: object,
     name: str | None,
-    restart: Restart,
+    restart: object,
     capacity: float,
     drain: float,
     grace: float,
@@ -100,7 +100,7 @@ def _actor_spec(
             raise ValueError(f"{label} must be >= 0 seconds; got {seconds!r}")
     return ActorSpec(
         factory=factory,
-        name=name or getattr(factory, "__name__", type(factory).__name__),
+        name=name or str(getattr(factory, "__name__", type(factory).__name__)),
         restart=restart,
         capacity=capacity,
         drain=drain,
@@ -160,9 +160,9 @@ class Kernel:
     ) -> ActorRef[M]:
         """Start an actor and return its ref once its `on_start` has returned.  Always a checkpoint.
 
-        *factory* is called for each life: a class, or a function that makes one.  *name* (the class's
-        unless told) is unique.  *capacity*: messages that may wait (1,000 unless told; 0 hands over).
-        *drain*: seconds to finish the queue at the end.  *grace*: seconds for `on_stop`.
+        *factory* is called for each life: a class, or a function that makes one.  *name* (the
+        class's unless told) is unique.  *capacity*: messages that may wait (1,000 unless told; 0
+        hands over).  *drain*: seconds to finish the queue at the end.  *grace*: for `on_stop`.
         Raises `NameTaken`, `SystemClosed`, or `ActorFailed` from what `on_start` raised.
         """
         spec = _actor_spec(factory, name, restart, capacity, drain, grace)
@@ -181,8 +181,8 @@ class Kernel:
     ) -> SupervisorRef:
         """Start a supervisor for actors that belong together.  Always a checkpoint.
 
-        More than *intensity* incidents within *period* seconds end it, and its own supervisor decides:
-        by *restart*, at the same intensity.
+        More than *intensity* incidents within *period* seconds end it, and its own supervisor
+        decides: by *restart*, at the same intensity.
         """
         self._check_open("spawn_supervisor")
         return SupervisorRef(
@@ -243,8 +243,8 @@ async def open_kernel(
     *period* seconds) and then *subtrees*.  When the body ends, they stop in reverse order, within
     *shutdown_timeout* seconds plus the longest clean-up grace; what is left then is cancelled.
 
-    Surfaces: the body's own exception, naked, if nothing else failed; `SystemFailed` from a group if
-    an actor's failure ended the system; a `KeyboardInterrupt` or `SystemExit` as itself.
+    Surfaces: the body's own exception, naked, if nothing else failed; `SystemFailed` from a group
+    if an actor's failure ended the system; a `KeyboardInterrupt` or `SystemExit` as itself.
     """
     await trio.lowlevel.checkpoint()  # promise 51: nothing starts in a cancelled scope
     kernel = kernel or Kernel(current_environment())
@@ -258,6 +258,7 @@ async def open_kernel(
     kernel._app = kernel._root.child_supervisor(APP)
     kernel._wire()
     shield = trio.CancelScope(shield=True)
+    surfaced: BaseException | None
     started = trio.Event()
     ends = kernel._ends
     try:

@@ -1,8 +1,8 @@
 """The mailbox: a bounded lane for messages and a lane for signals that is never full.
 
 Owned by the actor's cell, so it outlives restarts; read by one incarnation at a time.
-Both lanes share ONE Trio memory channel: a parked receiver takes an item whatever the capacity, so a
-signal, kept in a deque, needs only to wake a receiver that is parked (promise 7).
+Both lanes share ONE Trio memory channel: a parked receiver takes an item whatever the capacity, so
+a signal, kept in a deque, needs only to wake a receiver that is parked (promise 7).
 """
 
 from __future__ import annotations

@@ -76,17 +76,16 @@ class ActorRef(Generic[M_contra]):
         """Send *message* and wait for its reply.  Always a checkpoint.
 
         Takes no timeout: write `with trio.fail_after(5): await ref.ask(...)`.
-        Raises what the handler raised as `Reject`; `ActorFailed` (with the cause) if the actor crashed
-        on it; `ActorStopped` if it has ended; `AskDeadlock` if waiting would wait for ever.
+        Raises what the handler raised as `Reject`; `ActorFailed` (with the cause) if the actor
+        crashed on it; `ActorStopped` if it has ended; `AskDeadlock` if it would wait for ever.
         """
         await checkpoint_if_cancelled()
         cell = self._cell
         reply: Reply[R] = Reply()
         asker = running_cell.get()
-        if asker is not None:
-            if asker.loop_task is current_task():
-                return await self._ask_from_actor(message, reply, asker)
-            # a child task's ask blocks nobody's loop: never part of a circle
+        # a child task's ask blocks nobody's loop: never part of a circle
+        if asker is not None and asker.loop_task is current_task():
+            return await self._ask_from_actor(message, reply, asker)
         try:
             cell.mailbox.send_nowait(Envelope(message, reply))
         except trio.WouldBlock:

@@ -1,8 +1,8 @@
 """A reply: the one-slot answer to an ask, settled exactly once (promise 9).
 
-Made by the asker, settled by whoever holds it: the actor's loop, or, once deferred, any task of that
-incarnation.  Carries values and `Exception`s only: a `Cancelled` that is raised again in another task
-would be swallowed by that task's nursery after cancelling all its siblings (promise 16).
+Made by the asker, settled by whoever holds it: the actor's loop, or, once deferred, any task of
+that incarnation.  Carries values and `Exception`s only: a `Cancelled` that is raised again in
+another task would be swallowed by that task's nursery, after cancelling its siblings (promise 16).
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Reply(Generic[R]):
     def _unblock_asker(self) -> None:
         """The asking loop no longer waits for this actor: it is in no circle by this ask.
 
-        At once, and not when its task runs: until then the actor may handle a message that asks back.
+        At once, not when its task runs: until then the actor may handle a message that asks back.
         """
         if self._asker is not None:
             self._asker.waiting_on = None

@@ -36,7 +36,7 @@ class SupervisorStatistics:
     children: tuple[MailboxStatistics | SupervisorStatistics, ...]  #: in start order
 
     def find(self, name: str) -> MailboxStatistics | SupervisorStatistics:
-        """The actor or supervisor called *name* at or below here; `LookupError` if there is none."""
+        """The actor or supervisor called *name* at or below here, or `LookupError`."""
         if self.name == name:
             return self
         for child in self.children:

@@ -1,9 +1,9 @@
 """The supervisor: starts children in order, restarts them by rule, stops them in reverse order.
 
-Owns its children's cells and tasks.  One task for each child turns the child's end into an event; one
-loop decides.  A child's exception never reaches the supervisor's nursery by itself: it would cancel
-the siblings.  Restarts are carried out by tasks of their own ("plans"), so that the loop goes on
-obeying: a stop, or another child's crash, gets in between (promise 23).
+Owns its children's cells and tasks.  One task for each child turns the child's end into an event;
+one loop decides.  A child's exception never reaches the supervisor's nursery by itself: it would
+cancel the siblings.  Restarts are carried out by tasks of their own ("plans"), so that the loop
+goes on obeying: a stop, or another child's crash, gets in between (promise 23).
 """
 
 from __future__ import annotations
@@ -277,12 +277,15 @@ class Supervisor:
     # --- as a child of another supervisor ---
 
     def close(self) -> None:
+        """Begin to end for good."""
         self._post(_Stop(final=True))
 
     def halt(self) -> None:
+        """Begin to end this life; the children's cells stay for the next."""
         self._post(_Stop(final=False))
 
     def terminate(self, reason: str) -> None:
+        """End every cell below."""
         self._state = "stopped"
         for child in reversed(self._children):
             child.node.terminate(reason)
@@ -470,10 +473,7 @@ class Supervisor:
             self._runtime.on_fatal(group)
         finally:
             child.running = False
-            if child.removed or child.stopping:
-                reason = child.end
-            else:
-                reason = str(exit_)
+            reason = child.end if child.removed or child.stopping else str(exit_)
             if child.removed or self._final:
                 child.node.terminate(reason)
             if not child.ever_started:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from actorq.kernel import Kernel, open_kernel
+from actorq.ref import ActorRef
 from actorq.restart import Backoff
 from actorq.supervisor import SupervisorSpec
 from actorq.testing import schedules
@@ -31,3 +32,8 @@ def crashing_kernel(
     return open_kernel(
         subtrees=subtrees, **{"intensity": 10_000, "period": 1.0, "backoff": QUICK, **options}
     )
+
+
+async def ask_any(ref: ActorRef[Any], message: Any) -> Any:
+    """Ask, without types: for messages that are not `Message`s."""
+    return await ref.ask(message)

@@ -20,7 +20,7 @@ from actorq.ref import ActorRef, Message
 from actorq.reply import Reply
 from actorq.restart import Backoff, Restart
 from actorq.testing import Tape, crash, simulate
-from strategies import SOON, crashing_kernel, tapes
+from strategies import SOON, ask_any, crashing_kernel, tapes
 
 
 @attrs.frozen
@@ -167,10 +167,10 @@ def test_10_a_reject_reaches_the_asker_and_changes_nothing_else(tape: Tape, refu
             for _ in range(refusals):
                 for message in ("plain", "deferred"):
                     with pytest.raises(Reject) as caught:
-                        await ref.ask(message)  # type: ignore[arg-type]
+                        await ask_any(ref, message)
                     assert caught.value.args == ("no", message)
                 await ref.tell("told")
-            assert await ref.ask("count") == 3 * refusals  # type: ignore[arg-type]
+            assert await ask_any(ref, "count") == 3 * refusals
             assert ref.statistics().restarts == 0
             assert ref.statistics().handled == 3 * refusals + 1
 
@@ -184,9 +184,9 @@ def test_11_a_crash_fails_the_ask_in_progress_at_once(tape: Tape, how: str) -> N
 
     class Slow(Oracle):
         async def on_start(self) -> None:
-            self.start_soon(self.linger)
+            self.start_soon(self.stay)
 
-        async def linger(self) -> None:
+        async def stay(self) -> None:
             try:
                 await trio.sleep_forever()
             finally:
@@ -665,7 +665,7 @@ def test_17_asking_or_filling_oneself_is_a_circle_of_one() -> None:
             for message in ("ask", "tell"):
                 ref = await kernel.spawn(Selfish, name=message, capacity=0)
                 with pytest.raises(ActorFailed) as caught:
-                    await ref.ask(message)  # type: ignore[arg-type]
+                    await ask_any(ref, message)
                 assert isinstance(caught.value.__cause__, AskDeadlock)
                 assert caught.value.__cause__.cycle == (message, message)
 
@@ -697,6 +697,6 @@ def test_17_an_actor_may_ask_back_as_soon_as_it_has_answered() -> None:
             await a.tell("forward")
             await trio.testing.wait_all_tasks_blocked()
             # b answers a and handles this one without a step between
-            assert await b.ask("ask back") == "ask back"  # type: ignore[arg-type]
+            assert await ask_any(b, "ask back") == "ask back"
 
     simulate(program)

@@ -24,7 +24,7 @@ from actorq.signals import Signal, Terminated
 from actorq.statistics import SupervisorStatistics
 from actorq.supervisor import ActorSpec, SupervisorSpec
 from actorq.testing import Tape, crash, crash_at, simulate
-from strategies import QUICK, crashing_kernel, tapes
+from strategies import QUICK, ask_any, crashing_kernel, tapes
 
 
 class Broken(Exception):
@@ -85,7 +85,7 @@ def test_18_a_restart_keeps_ref_mailbox_and_watchers(tape: Tape, crashes: int, q
                 await ref.tell("crash")
                 for n in range(queued):
                     await ref.tell(n)
-                assert await ref.ask("seen") == [*range(queued), "seen"]  # type: ignore[arg-type]
+                assert await ask_any(ref, "seen") == [*range(queued), "seen"]
             assert ref.statistics().restarts == crashes
             assert heard == []
             await ref.tell("stop")
@@ -151,11 +151,11 @@ def test_20_the_restart_policy_decides_by_how_the_actor_ended(
             }[restart]
             assert ref.is_alive == lives_on
             if lives_on:
-                assert await ref.ask("name") == "t"  # type: ignore[arg-type]
+                assert await ask_any(ref, "name") == "t"
                 assert ref.statistics().restarts == 1
             else:
                 with pytest.raises(ActorStopped):
-                    await ref.ask("name")  # type: ignore[arg-type]
+                    await ask_any(ref, "name")
 
     simulate(program, tape=tape)
 
@@ -376,7 +376,7 @@ def test_22_giving_up_stops_children_in_reverse_and_goes_to_the_parent(
             # the parent restarted the whole group, with a clean record and the same refs
             assert [name for what, name in log if what == "starts"] == list(names)
             assert (incidents("group"), incidents("app")) == (0, 1)
-            assert await refs[-1].ask("name") == names[-1]  # type: ignore[arg-type]
+            assert await ask_any(refs[-1], "name") == names[-1]
 
     simulate(program, tape=tape)
 
@@ -402,7 +402,7 @@ def test_23_a_restart_whose_on_start_fails_is_one_more_incident(
         async with open_kernel(intensity=99, period=9999, backoff=backoff) as kernel:
             ref = await kernel.spawn(Fails)
             crash(ref)
-            assert await ref.ask("queued meanwhile") == "queued meanwhile"  # type: ignore[arg-type]
+            assert await ask_any(ref, "queued meanwhile") == "queued meanwhile"
             app = kernel.statistics().find("app")
             assert isinstance(app, SupervisorStatistics)
             assert app.incidents == 1 + failures
@@ -677,7 +677,7 @@ def test_25_a_timer_that_is_set_again_and_again_takes_no_more_room() -> None:
 
         async with open_kernel() as kernel:
             ref = await kernel.spawn(Debounce)
-            await ref.ask("go")  # type: ignore[arg-type]
+            await ask_any(ref, "go")
         assert sizes[0] < 200
 
     simulate(program)
@@ -760,7 +760,7 @@ def test_26_unwatch_undoes_a_watch_even_if_the_signal_is_queued(tape: Tape) -> N
         async with open_kernel() as kernel:
             target = await kernel.spawn(lambda: Tracer("t", []), restart=Restart.TRANSIENT)
             watcher = await kernel.spawn(Changes)
-            await watcher.ask(target)  # type: ignore[arg-type]
+            await ask_any(watcher, target)
             await trio.sleep(1)
 
     simulate(program, tape=tape)
@@ -837,6 +837,6 @@ def test_27_a_spawn_whose_on_start_fails_tells_the_spawner_only() -> None:
                 await kernel.spawn(Fails, name="x")
             assert isinstance(caught.value.__cause__, Broken)
             ref = await kernel.spawn(lambda: Tracer("x", []), name="x")
-            assert await ref.ask("name") == "x"  # type: ignore[arg-type]
+            assert await ask_any(ref, "name") == "x"
 
     simulate(program)

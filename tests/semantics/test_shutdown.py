@@ -16,11 +16,10 @@ from actorq.actor import Actor
 from actorq.dead_letters import LetterReason
 from actorq.errors import ActorFailed, ActorqError, ActorStopped, SystemFailed
 from actorq.kernel import Kernel, open_kernel
-from actorq.ref import ActorRef
 from actorq.restart import Backoff, Restart, Strategy
 from actorq.supervisor import ActorSpec, SupervisorSpec
 from actorq.testing import Tape, crash, simulate
-from strategies import QUICK, crashing_kernel, tapes
+from strategies import QUICK, ask_any, crashing_kernel, tapes
 
 
 class Broken(Exception):
@@ -30,11 +29,6 @@ class Broken(Exception):
 class Echo(Actor[Any]):
     async def receive(self, message: Any) -> Any:
         return message
-
-
-async def ask(ref: ActorRef[Any], message: Any) -> Any:
-    """An ask without a type."""
-    return await ref.ask(message)
 
 
 def tasks_of_actorq() -> list[str]:
@@ -223,7 +217,7 @@ def test_47_the_body_unwinds_before_any_actor_is_cancelled(
                 finally:
                     with trio.CancelScope(shield=True):
                         await trio.sleep(cleanup)
-                        answers.append(await ask(ref, "still there?"))
+                        answers.append(await ask_any(ref, "still there?"))
                         log.append("body")
 
     expected: dict[str, type[BaseException]] = {
@@ -282,7 +276,7 @@ def test_47_a_shielded_cleanup_that_asks_a_dead_actor_gets_an_error_not_silence(
                         await trio.sleep(1)
                     for each in refs:
                         try:
-                            told.append(await ask(each, "hello"))
+                            told.append(await ask_any(each, "hello"))
                         except ActorqError as error:
                             told.append(type(error).__name__)
 
@@ -313,7 +307,7 @@ def test_48_cancelled_is_never_swallowed(tape: Tape, when: float, where: str) ->
     class Cancels(Actor[Any]):
         async def receive(self, message: Any) -> Any:
             with trio.move_on_after(when + 0.1) as scope:
-                await ask(message, "never answered")
+                await ask_any(message, "never answered")
             inner.append(scope.cancelled_caught)
 
     tree = SupervisorSpec("tree", children=[ActorSpec(Slow, name="slow")])
@@ -326,7 +320,7 @@ def test_48_cancelled_is_never_swallowed(tape: Tape, when: float, where: str) ->
                     await trio.sleep(100)
                 ref = await kernel.spawn(Slow, capacity=0, drain=0)
                 if where == "ask":
-                    await ask(ref, 1)
+                    await ask_any(ref, 1)
                 if where == "tell":
                     await ref.tell(1)
                     await ref.tell(2)
@@ -335,7 +329,7 @@ def test_48_cancelled_is_never_swallowed(tape: Tape, when: float, where: str) ->
                         await kernel.spawn(Slow, name=f"{n}")
                 if where == "handler":
                     cancels = await kernel.spawn(Cancels)
-                    await ask(cancels, ref)
+                    await ask_any(cancels, ref)
                 await trio.sleep(100)
             after.append(True)
         assert scope.cancelled_caught
@@ -438,7 +432,7 @@ def test_49_an_interrupt_in_an_actor_ends_the_system_and_surfaces(
                 crash(ref, error)  # type: ignore[arg-type]  # raised in the place of a signal
             elif asked and where not in ("drain", "on_stop"):
                 with pytest.raises((ActorFailed, ActorStopped)):
-                    await ask(ref, 1)
+                    await ask_any(ref, 1)
             elif where != "drain":
                 await ref.tell(1)
             if where != "drain":
@@ -446,7 +440,7 @@ def test_49_an_interrupt_in_an_actor_ends_the_system_and_surfaces(
                     await trio.sleep_forever()
                 finally:
                     with trio.CancelScope(shield=True):
-                        assert await ask(mate, "cleanup") == "cleanup"
+                        assert await ask_any(mate, "cleanup") == "cleanup"
 
     with pytest.raises(kind) as caught:
         simulate(program, tape=tape)
