@@ -94,7 +94,15 @@ class TaskHandle(Generic[R]):
         `raises=`, else as `TaskFailed`), `TaskCancelled` if it was cancelled, and `ResultGetError` if
         the result cannot be had.
         """
-        result = await self._wait(True)
+        if self._known and current_slot.get() is None:  # the common way, in the fewest steps
+            try:
+                result = await self._system.wiring.results.ask(WaitResult(self.task_id))
+            except (ActorFailed, ActorStopped):
+                result = None
+            if result is None:
+                result = await self._wait_outside(True)
+        else:
+            result = await self._wait(True)
         if result.error is not None:
             raise self._fresh_error(result.error)
         return self._fresh_value(result.return_value)

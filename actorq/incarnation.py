@@ -127,7 +127,7 @@ class Incarnation:
                         self._settle_current(LetterReason.CRASHED, error)
                         self._fail_deferred(error)
                     self.nursery.cancel_scope.cancel(f"actor {cell.name!r} ended")
-            except* Exception as group:  # from child tasks
+            except* Exception as group:  # noqa: BLE001 - child tasks' crashes, the supervisor's too
                 crash = group if crash is None else crash
         finally:
             if cell.end_reason is None:
@@ -159,7 +159,8 @@ class Incarnation:
         flush = actor.flush if type(actor).flush is not Actor.flush else None
         unflushed = False
         linger = actor.linger
-        lingered = False
+        lingered = 0  #: passes of the scheduler that this burst has waited for more
+        reply: Reply[Any] | None
         impatient = 0  #: flushes to go without lingering, since the last time was in vain
         budget = BURST
         while True:
@@ -179,13 +180,15 @@ class Incarnation:
                     item = mailbox.receive_nowait()
                 except trio.WouldBlock:
                     if unflushed and flush is not None:
-                        if linger and not lingered:
-                            if not impatient:
-                                lingered = True
+                        if linger and lingered < 2:
+                            # two: in the first pass, we may come before who was just answered
+                            if lingered or not impatient:
+                                lingered += 1
                                 impatient = PATIENCE
                                 await trio.lowlevel.checkpoint()
                                 continue
                             impatient -= 1
+                        lingered = 0
                         unflushed = False
                         await flush()
                         if signals:
@@ -222,8 +225,7 @@ class Incarnation:
                 cell.handled += 1
                 unflushed = True
                 if lingered:
-                    lingered = False
-                    impatient = 0
+                    lingered = impatient = 0
             budget -= 1
             if budget <= 0:
                 if flush is not None:

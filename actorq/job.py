@@ -17,6 +17,7 @@ from actorq.message import Delivery
 if TYPE_CHECKING:
     from actorq.protocol import Settlement
     from actorq.result import TaskResult
+    from actorq.task import Task
 
 
 class Job:
@@ -26,22 +27,32 @@ class Job:
         "acked",
         "began",
         "cancelled",
-        "delivery",
+        "error",
+        "failures",
+        "fence",
+        "final",
         "lost",
+        "message",
         "result",
         "scope",
         "settlement",
+        "task",
+        "value",
         "waits",
     )
 
     def __init__(self, delivery: Delivery) -> None:
-        self.delivery = delivery
-        self.began = 0.0  #: when its function started, on Trio's clock
+        self.message, self.fence, self.failures = delivery
+        self.task: Task[..., Any] | None = None
+        self.began = 0.0  #: when it was begun, on the engine's clock
         self.scope: trio.CancelScope | None = None  #: round its function, while that runs
         self.cancelled = False  #: somebody cancelled it
-        self.acked = False  #: the broker knows how it ended
         self.lost = False  #: its lease is gone: whatever it did counts for nothing
+        self.acked = False  #: the broker knows how it ended
         self.waits = 0  #: tasks of this job that wait for other jobs
+        self.value: Any = None  #: what its function returned, as plain data
+        self.error: Exception | None = None  #: what its function raised
+        self.final = False  #: a further attempt could not end otherwise
         self.settlement: Settlement | None = None
         self.result: TaskResult[Any] | None = None
 

@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 import attrs
+import trio
 
 from actorq.message import Delivery, Fence, TaskId, TaskMessage
 from actorq.progress import TaskProgress
@@ -29,9 +30,14 @@ class Enqueue(Message[None]):
 
 @attrs.frozen
 class OpenSession(Message["Session"]):
-    """Begin to work.  An older session of the same worker ends: its jobs become available."""
+    """Begin to work: tasks come through *work*, at most *allowance* of them until told otherwise.
+
+    An older session of the same worker ends: its jobs become available.
+    """
 
     worker: str
+    work: trio.MemorySendChannel[Batch]
+    allowance: int
 
 
 class Session(NamedTuple):
@@ -41,19 +47,24 @@ class Session(NamedTuple):
     lease: float  #: seconds
 
 
-@attrs.frozen
-class Fetch(Message["Batch"]):
-    """Give at most *limit* tasks; answered when there is work."""
+class Batch(NamedTuple):
+    """Tasks for a worker, leased until the engine's clock says *until*."""
 
     session: int
-    limit: int
-
-
-class Batch(NamedTuple):
-    """Tasks for a worker, leased until the broker's clock says *until*."""
-
     deliveries: tuple[Delivery, ...]
     until: float
+
+
+@attrs.frozen
+class Allow(Message[None]):
+    """Demand: send until *allowance* tasks have been sent in this session, all told.
+
+    Counted from the session's beginning and not from now, so that it means the same whatever is on
+    its way: the broker never sends more than the worker has slots for.
+    """
+
+    session: int
+    allowance: int
 
 
 class Ending(Enum):
@@ -79,10 +90,14 @@ class Settlement(NamedTuple):
 
 @attrs.frozen
 class Settle(Message[tuple[bool, ...]]):
-    """End these deliveries; False for each whose lease was lost: it is refused (promise 34)."""
+    """End these deliveries; False for each whose lease was lost: it is refused (promise 34).
+
+    *allowance*, if there is one, is as in `Allow`.
+    """
 
     session: int
     settlements: tuple[Settlement, ...]
+    allowance: int | None = None
 
 
 @attrs.frozen
@@ -170,7 +185,7 @@ class DeadTask:
 BrokerMessage = (
     Enqueue
     | OpenSession
-    | Fetch
+    | Allow
     | Settle
     | Extend
     | NextNotices

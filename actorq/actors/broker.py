@@ -28,6 +28,7 @@ from actorq.message import Delivery, TaskMessage
 from actorq.middleware import Middleware
 from actorq.options import Options
 from actorq.protocol import (
+    Allow,
     Batch,
     BrokerMessage,
     Cancel,
@@ -36,7 +37,6 @@ from actorq.protocol import (
     Ending,
     Enqueue,
     Extend,
-    Fetch,
     ListDead,
     Locate,
     NextNotices,
@@ -86,10 +86,19 @@ class _Sweep(Message[None]):
 
 
 @attrs.define
+class Demand:
+    """What one worker session wants, and has got."""
+
+    work: trio.MemorySendChannel[Batch]
+    allowed: int
+    sent: int = 0
+
+
+@attrs.define
 class Counter:
     """Who waits at the broker, in one life (pure)."""
 
-    fetches: deque[tuple[Fetch, Reply[Batch]]] = attrs.field(factory=deque)
+    demands: dict[int, Demand] = attrs.field(factory=dict)  #: by session
     listeners: dict[int, Reply[tuple[Notice, ...]]] = attrs.field(factory=dict)  #: by session
     cancels: dict[str, list[Reply[bool]]] = attrs.field(factory=dict)  #: by task id
     idlers: list[tuple[WaitIdle, Reply[None]]] = attrs.field(factory=list)
@@ -100,6 +109,8 @@ class Counter:
 
 class Broker(Actor[BrokerMessage]):
     """Declares tasks, and keeps the queue.  Use an engine's: `InMemoryBroker()`."""
+
+    linger = True  # who enqueues one by one in a loop gets the pool a batch
 
     #: Seconds for which a worker's jobs are its own without a sign of life.
     lease: float = 30.0
@@ -295,19 +306,21 @@ class Broker(Actor[BrokerMessage]):
             except ActorqError as refusal:
                 self.defer().fail(refusal)
             return None
-        if kind is Fetch:
-            self._counter.fetches.append((message, self.defer()))  # type: ignore[arg-type]
-            return None
         match message:
-            case Settle(session, settlements):
+            case Settle(session, settlements, allowance):
+                if allowance is not None:
+                    self._allow(session, allowance)
                 verdicts = await self.settle(session, settlements, self._wiring.clock())
                 if self._counter.cancels:
                     await self._answer_cancels()
                 return verdicts
             case Extend(session):
                 return await self.extend(session, self._wiring.clock())
-            case OpenSession(worker):
+            case Allow(session, allowance):
+                self._allow(session, allowance)
+            case OpenSession(worker, work, allowance):
                 session = await self.open_session(worker, self._wiring.clock())
+                self._counter.demands[session] = Demand(work, allowance)
                 return Session(session, self.lease)
             case NextNotices(session):
                 self._counter.listeners[session] = self.defer()
@@ -333,41 +346,45 @@ class Broker(Actor[BrokerMessage]):
     async def flush(self) -> None:
         """After a burst: match work with demand, pass on notices, set the timers."""
         counter = self._counter
-        if counter.fetches and self.claimable():
+        if self.claimable():
             await self._match()
         if counter.listeners:
             self._notify()
-        if counter.fetches and not self.claimable():
-            self._refuse_lost_sessions()
         self._arm()
-        self._publish()
+        if not counter.publishing and self.outbox():
+            self._publish()
         if counter.idlers:
             await self._answer_idlers()
 
-    async def _match(self) -> None:
-        fetches = self._counter.fetches
-        now = self._wiring.clock()
-        while fetches and self.claimable():
-            fetch, reply = fetches[0]
-            if reply.abandoned:  # never lease to who is gone: promise 14 discards the reply
-                fetches.popleft()
-                continue
-            deliveries = await self.claim(fetch.session, fetch.limit, now)
-            if fetches and fetches[0][1] is reply:
-                fetches.popleft()
-            if deliveries:
-                reply.send(Batch(deliveries, now + self.lease))
-            elif not self.has_session(fetch.session):
-                reply.fail(LeaseLost(f"session {fetch.session} has ended"))
+    def _allow(self, session: int, allowance: int) -> None:
+        demand = self._counter.demands.get(session)
+        if demand is not None:
+            demand.allowed = allowance
 
-    def _refuse_lost_sessions(self) -> None:
-        fetches = self._counter.fetches
-        for _ in range(len(fetches)):
-            fetch, reply = fetches.popleft()
-            if self.has_session(fetch.session):
-                fetches.append((fetch, reply))
-            else:
-                reply.fail(LeaseLost(f"session {fetch.session} has ended"))
+    async def _match(self) -> None:
+        """Send ready tasks to the sessions that want some, each session in its turn."""
+        demands = self._counter.demands
+        now = self._wiring.clock()
+        for session, demand in tuple(demands.items()):
+            wanted = demand.allowed - demand.sent
+            if wanted <= 0:
+                continue
+            if not self.has_session(session):
+                del demands[session]
+                continue
+            deliveries = await self.claim(session, wanted, now)
+            if not deliveries:
+                continue
+            demand.sent += len(deliveries)
+            try:
+                demand.work.send_nowait(Batch(session, deliveries, now + self.lease))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                # the worker is gone: its next session, or the lease's end, frees them
+                demand.allowed = demand.sent
+            if len(demands) > 1:  # to the back of the queue
+                demands[session] = demands.pop(session)
+            if not self.claimable():
+                return
 
     def _notify(self) -> None:
         listeners = self._counter.listeners

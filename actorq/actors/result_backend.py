@@ -191,9 +191,9 @@ class ResultBackend(Actor[ResultMessage]):
         if kind is SetResults:
             return await self._set_results(message.outcomes)  # type: ignore[union-attr]
         try:
+            if kind is WaitResult:
+                return await self._wait_result(message)  # type: ignore[arg-type]
             match message:
-                case WaitResult(task_id, with_logs, live):
-                    return await self._wait_result(task_id, with_logs, live)
                 case GetResult(task_id, with_logs):
                     return await self._get_result(task_id, with_logs)
                 case IsResultReady(task_id):
@@ -252,20 +252,19 @@ class ResultBackend(Actor[ResultMessage]):
             verdicts.append(None)
         return tuple(verdicts)
 
-    async def _wait_result(
-        self, task_id: str, with_logs: bool, live: bool
-    ) -> TaskResult[Any] | None:
+    async def _wait_result(self, wait: WaitResult) -> TaskResult[Any] | None:
+        task_id = wait.task_id
         if not self.keeps_results:
             raise ResultGetError(
                 f"{type(self).__name__} keeps no results, so there is nothing to wait for; open the "
                 f"system with a backend that does: broker.with_result_backend(InMemoryResultBackend())"
             )
         if await self._is_ready(task_id):
-            return await self._get_result(task_id, with_logs)
+            return await self._get_result(task_id, wait.with_logs)
         gone = self.is_gone(task_id)
         if gone is not None:
             raise ResultGetError(gone)
-        if not live and self.may_have_forgotten():
+        if not wait.live and self.may_have_forgotten():
             return None
         self._desk.park(task_id, self.defer())
         return None

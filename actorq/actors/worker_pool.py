@@ -1,20 +1,22 @@
 """The worker pool: the actor that pulls tasks against its free slots and runs each in its own scope.
 
-Its mutable state is the set of jobs it holds, by fence token, and three queues of them: fetched and
-not begun (`_waiting`), ended and not reported (`_ended`), and being reported.  A job is held from the
-batch that brings it until the broker has its settlement; the pool fetches no more than it has slots
+Its mutable state is the set of jobs it holds, by fence token, and three queues of them: come and not
+begun (`_waiting`), ended and not reported (`_ended`), and being reported.  A job is held from the
+batch that brings it until it is settled.  The pool allows the broker no more tasks than it has slots
 free, so nothing is hoarded.
 
-Slots are child tasks that live on from job to job (a task for each job costs ten times as much).  One
-of the free ones, the leader, waits at the broker; whoever takes a job wakes the next if there is more
-to do.  Ended jobs are reported in batches by whichever slot is free to: results first, then
-settlements.  If the pool crashes, its session ends and its jobs go to the next life (promise 29).
+Slots are child tasks that live on from job to job (a task for each job costs ten times as much).  The
+free ones wait at the channel through which work comes; whoever takes a job off a batch wakes the next
+if there is more in it.  Ended jobs are reported in batches by whichever slot is free to: results
+first, then settlements.  If the pool crashes, its session ends and its jobs go to the next life
+(promise 29).
 """
 
 from __future__ import annotations
 
 import contextvars
 import logging
+import math
 from collections import deque
 from typing import Any
 
@@ -28,6 +30,7 @@ from actorq.errors import (
     ActorStopped,
     ArgumentsError,
     LeaseLost,
+    MailboxFull,
     NotSerializable,
     StaleResult,
     TaskCancelled,
@@ -40,10 +43,11 @@ from actorq.progress import TaskProgress
 from actorq.protocol import (
     AfterExecute,
     AfterSave,
+    Allow,
+    Batch,
     BeforeExecute,
     Ending,
     Extend,
-    Fetch,
     NextNotices,
     OpenSession,
     Outcome,
@@ -71,7 +75,6 @@ SAVE_PAUSE = 0.1
 
 _WHEN_RECEIVED = AckMode.WHEN_RECEIVED
 _WHEN_EXECUTED = AckMode.WHEN_EXECUTED
-_DONE = Ending.DONE
 
 
 @attrs.frozen
@@ -130,12 +133,14 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._jobs: dict[int, Job] = {}  #: every job held, by fence token
         self._waiting: deque[Job] = deque()
         self._ended: list[Job] = []
-        self._parked = trio.lowlevel.ParkingLot()  #: free slots
+        self._inlet, self._work = trio.open_memory_channel[Batch | None](math.inf)
+        self._received = 0  #: deliveries that came in this session
+        self._running = 0  #: jobs taken by a slot and not settled
         self._resumers = trio.lowlevel.ParkingLot()  #: suspended jobs that want a slot again
         self._slots = 0
-        self._waking = 0  #: slots that were woken and have not run yet
+        self._idle = 0  #: slots that wait for work
+        self._waking = 0  #: slots that were woken, or started, and have not run yet
         self._suspended = 0
-        self._leading: trio.CancelScope | None = None  #: round the leader's wait at the broker
         self._reporting = False
         self._draining = False
         self._renewing = False
@@ -145,7 +150,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
     # --- the actor ---
 
     async def on_start(self) -> None:
-        """Open a session, and send the first slot to wait at the broker."""
+        """Open a session, and send the first slot to wait for work."""
         self._context = contextvars.copy_context()
         await self._open_session()
         self._start_slot()
@@ -160,26 +165,29 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
     async def drain(self) -> None:
         """Fetch no more, give back what has not begun, let what runs finish (promise 53)."""
         self._draining = True
-        if self._leading is not None:
-            self._leading.cancel("the worker pool drains")
-        self._give_back(list(self._waiting))
-        self._waiting.clear()
+        self._allow()
+        self._give_back_waiting()
         if self._jobs:
             await self._quiet.wait()
 
     async def on_stop(self) -> None:
         """Give back everything that is still held: told, not asked, for the broker may be down."""
         if self._jobs:
-            names = sorted({job.delivery.message.task_name for job in self._jobs.values()})
+            names = sorted({job.message.task_name for job in self._jobs.values()})
             log.warning("giving back %d jobs: %s", len(self._jobs), ", ".join(names))
         self._give_back(list(self._jobs.values()))
+
+    def _give_back_waiting(self) -> None:
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        self._give_back(waiting)
 
     def _give_back(self, jobs: list[Job]) -> None:
         settlements = []
         for job in reversed(jobs):  # each goes to the front of the queue: the oldest last
-            self._jobs.pop(job.delivery.fence.token, None)
+            self._jobs.pop(job.fence.token, None)
             if not job.lost and not job.acked:
-                settlements.append(Settlement(job.delivery.fence, Ending.GIVE_BACK))
+                settlements.append(Settlement(job.fence, Ending.GIVE_BACK))
         if settlements and self._session is not None:
             try:
                 self._wiring.broker.tell_nowait(Settle(self._session, tuple(settlements)))
@@ -189,7 +197,9 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
     # --- the lease ---
 
     async def _open_session(self) -> None:
-        session = await self._wiring.broker.ask(OpenSession(self._worker))
+        self._received = 0
+        work: trio.MemorySendChannel[Batch] = self._inlet  # type: ignore[assignment]
+        session = await self._wiring.broker.ask(OpenSession(self._worker, work, self._free()))
         self._session, self._lease = session
         self.start_soon(self._listen, session.id, name="pool: notices")
 
@@ -219,8 +229,10 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         log.warning("the worker's lease was lost; cancelling %d jobs", len(self._jobs))
         for job in tuple(self._jobs.values()):
             self._lose(job)
+        for job in self._waiting:
+            self._jobs.pop(job.fence.token, None)
+        self._waiting.clear()
         await self._open_session()
-        self._wake_slot()
 
     def _lose(self, job: Job) -> None:
         job.lost = True
@@ -255,6 +267,17 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
     def _free(self) -> int:
         return self._concurrency + self._suspended - len(self._jobs)
 
+    def _allowance(self) -> int:
+        return self._received + (0 if self._draining else max(0, self._free()))
+
+    def _allow(self) -> None:
+        """Tell the broker how much we can take, when no settlement does."""
+        if self._session is not None:
+            try:
+                self._wiring.broker.tell_nowait(Allow(self._session, self._allowance()))
+            except (MailboxFull, ActorStopped):
+                log.debug("the broker did not hear of our demand; the next settlement repeats it")
+
     def _start_slot(self) -> None:
         self._slots += 1
         self._waking += 1
@@ -262,12 +285,12 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._context.run(self.start_soon, self._slot)
 
     def _wake_slot(self) -> None:
-        """See to it that some slot looks for work.  One at a time: it wakes the next."""
+        """See to it that a slot looks for work.  One at a time: it wakes the next."""
         if self._waking:
             return
-        if self._parked:
+        if self._idle:
             self._waking += 1
-            self._parked.unpark()
+            self._inlet.send_nowait(None)
         elif self._slots < self._concurrency + self._suspended:
             self._start_slot()
 
@@ -276,10 +299,33 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         slot = Slot(self)
         current_slot.set(slot)
         clean = contextvars.copy_context()
+        while True:
+            # One scope serves job after job, one at a time, until a job is cancelled in it: a scope
+            # of its own for each would be a third of the whole cost of a task that does nothing.
+            with trio.CancelScope() as scope:
+                await self._work_off(slot, scope, clean)
+            job = slot.job
+            if job is None:
+                self._start_slot()  # a job left traces in this task's context: retire it
+                self._slots -= 1
+                return
+            job.scope = None
+            await self._conclude(job)
+            slot.job = None
+            if self._ended and not self._reporting:
+                await self._report()
+
+    async def _work_off(
+        self, slot: Slot, scope: trio.CancelScope, clean: contextvars.Context
+    ) -> None:
+        """Run jobs until one is cancelled, which is then in `slot.job`, or taints the context."""
         budget = BURST
         while True:
             job = slot.job = await self._next()
-            await self._run(job)
+            await self._perform(job, scope)
+            if job.cancelled or job.lost:
+                return  # the scope is cancelled: nothing may be awaited in it any more
+            await self._conclude(job)
             slot.job = None
             budget -= 1
             if not budget:
@@ -289,70 +335,53 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             if self._ended and not self._reporting and not (self._waiting and self._waking):
                 await self._report()
             if contextvars.copy_context() != clean:
-                self._start_slot()  # the job left traces in this task's context: retire it
-                self._slots -= 1
                 return
 
     async def _next(self) -> Job:
-        """The next job to run; waits for one, as leader or parked."""
+        """The next job to run; waits for one."""
         while True:
-            if self._waiting:
+            if self._waiting and self._running - self._suspended < self._concurrency:
                 job = self._waiting.popleft()
-                if not self._waking and (
-                    self._waiting or (self._leading is None and self._free() > 0)
-                ):
+                self._running += 1
+                if not self._waking and (self._waiting or not self._idle):
                     self._wake_slot()
                 return job
-            if self._may_lead():
-                await self._lead(self._session)
-            else:
-                await self._parked.park()
-                self._waking -= 1
-                if self._ended and not self._reporting:
-                    await self._report()
-
-    def _may_lead(self) -> bool:
-        return (
-            self._leading is None
-            and self._session is not None
-            and self._free() > 0
-            and not self._draining
-        )
-
-    async def _lead(self, session: int | None) -> None:
-        """Wait at the broker for work."""
-        assert session is not None
-        with trio.CancelScope() as self._leading:
+            self._idle += 1
             try:
-                batch = await self._wiring.broker.ask(Fetch(session, self._free()))
-            except ActorFailed:
-                return  # it restarts; the next ask waits for that
-            except LeaseLost:
-                await self._lose_session(session)
-                return
-            except ActorStopped:
-                await trio.sleep_forever()  # we are about to be stopped too
-                return
+                batch = await self._work.receive()
             finally:
-                self._leading = None
-            self._until = batch.until
-            for delivery in batch.deliveries:
-                job = self._jobs[delivery.fence.token] = Job(delivery)
-                self._waiting.append(job)
-            if self._draining:  # the batch came in the moment in which the drain began
-                self._give_back(list(self._waiting))
-                self._waiting.clear()
+                self._idle -= 1
+            if batch is not None:
+                self._take(batch)
+                continue
+            self._waking -= 1
+            if self._ended and not self._reporting:
+                await self._report()
+
+    def _take(self, batch: Batch) -> None:
+        if batch.session != self._session:
+            return  # of a session that ended: these are not ours any more
+        self._until = batch.until
+        self._received += len(batch.deliveries)
+        for delivery in batch.deliveries:
+            job = self._jobs[delivery.fence.token] = Job(delivery)
+            self._waiting.append(job)
+        if self._draining:  # the batch was on its way when the drain began
+            self._give_back_waiting()
+        if not self._renewing:
             self._keep_renewing()
 
     def suspend(self) -> None:
         """A job waits for another: its slot may be used meanwhile."""
         self._suspended += 1
         self._wake_slot()
+        self._allow()
 
     async def resume(self) -> None:
         """The wait is over: take a slot again, before any new job gets it."""
-        if self._free() > 0:
+        if self._running - self._suspended < self._concurrency:
             self._suspended -= 1
+            self._allow()
             return
         try:
             await self._resumers.park()  # whoever frees a slot counts us in
@@ -360,84 +389,93 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             self._suspended -= 1
             raise
 
-    def _slot_freed(self) -> None:
-        if self._resumers and self._free() > 0:
-            self._suspended -= 1
-            self._resumers.unpark()
-
     # --- running one job ---
 
-    async def _run(self, job: Job) -> None:
-        message = job.delivery.message
-        task = self._wiring.tasks.get(message.task_name)
+    async def _perform(self, job: Job, scope: trio.CancelScope) -> None:
+        """Run the job's function; what came of it is left in the job."""
+        message = job.message
+        task = job.task = self._wiring.tasks.get(message.task_name)
         if task is None:
-            log.warning("task %r is not known here; it is parked", message.task_name)
-            self._end(job, Settlement(job.delivery.fence, Ending.PARK))
             return
         options = message.options
         if options.ack is _WHEN_RECEIVED:
             # at most once: the queue forgets the task before it runs
-            job.settlement = Settlement(job.delivery.fence, _DONE)
-            if not await self._settle([job]):
-                self._forget(job)
+            job.settlement = Settlement(job.fence, Ending.DONE)
+            if not await self._settle_early([job]):
                 return
-        error: Exception | None = None
-        value: Any = None
-        final = False  # no further attempt could end otherwise
-        began = job.began = trio.current_time()
+        job.began = self._wiring.clock()
         try:
             if "pre_execute" in self._wiring.hooks:
                 message = await self._wiring.middleware.ask(BeforeExecute(message))
+                job.message = message
             args, kwargs = task.signature.load(message.args, message.kwargs)
             if task.context_parameters():
                 kwargs = {**kwargs, **self._injected(task, job, message)}
-            deadline = _FOREVER if options.timeout is None else began + options.timeout
-            with trio.CancelScope(deadline=deadline) as scope:
-                job.scope = scope
-                if job.cancelled or job.lost:
-                    scope.cancel("actorq: cancelled before it began")
-                if task.is_async:
-                    value = await task.function(*args, **kwargs)
-                else:
-                    value = await self._in_thread(task, args, kwargs)
-            job.scope = None
-            if scope.cancelled_caught:
-                error = TaskTimeout(
-                    f"task {message.task_name} ran longer than its timeout of {options.timeout} s"
-                )
+            job.scope = scope
+            if job.cancelled or job.lost:
+                scope.cancel("actorq: cancelled before it began")
+            if options.timeout is not None:
+                value = await self._within(options.timeout, task, args, kwargs)
+            elif task.is_async:
+                value = await task.function(*args, **kwargs)
             else:
-                value = task.signature.return_dump(value)
+                value = await self._in_thread(task, args, kwargs)
+            job.scope = None
+            job.value = task.signature.return_dump(value)
         except (ArgumentsError, NotSerializable) as unfit:
-            error = unfit
-            final = job.scope is None  # not the function's own doing
+            job.error = unfit
+            job.final = job.scope is None  # not the function's doing: it would be the same again
         except Exception as raised:  # noqa: BLE001 - a task may raise whatever it likes
-            error = raised
+            job.error = raised
         job.scope = None
-        if job.lost:
-            self._forget(job)
+
+    async def _within(
+        self, timeout: float, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        with trio.move_on_after(timeout) as limit:
+            if task.is_async:
+                return await task.function(*args, **kwargs)
+            return await self._in_thread(task, args, kwargs)
+        assert limit.cancelled_caught
+        raise TaskTimeout(f"task {task.name} ran longer than its timeout of {timeout:g} s")
+
+    async def _conclude(self, job: Job) -> None:
+        """Decide what follows from how the job ended, and put it up to be reported."""
+        task, fence, message = job.task, job.fence, job.message
+        if task is None:
+            log.warning("task %r is not known here; it is parked", message.task_name)
+            job.settlement = Settlement(fence, Ending.PARK)
+            self._ended.append(job)
             return
-        seconds = trio.current_time() - began
+        if job.lost:
+            self._drop(job)
+            return
+        error = job.error
         if job.cancelled:
-            cancelled = TaskCancelled(f"task {message.task_id} was cancelled while it ran")
-            result = self._failure(task, message, job, cancelled, seconds)
-            settlement = Settlement(job.delivery.fence, Ending.CANCELLED)
+            error = TaskCancelled(f"task {fence.task_id} was cancelled while it ran")
+        result: TaskResult[Any] = TaskResult(
+            is_err=error is not None,
+            return_value=job.value if error is None else None,
+            # rebuilt from plain data: an exception that is kept keeps all its frames alive
+            error=None if error is None else load_error(dump_error(error), task.options.raises),
+            execution_time=self._wiring.clock() - job.began,
+            labels=dict(message.options.labels),
+            attempts=fence.attempt,
+        )
+        if job.cancelled:
             error = None
+            job.settlement = Settlement(fence, Ending.CANCELLED)
         elif error is None:
-            result = TaskResult(
-                return_value=value,
-                execution_time=seconds,
-                labels=dict(options.labels),
-                attempts=job.delivery.fence.attempt,
-            )
-            settlement = Settlement(job.delivery.fence, _DONE)
+            job.settlement = Settlement(fence, Ending.DONE)
         else:
-            result = self._failure(task, message, job, error, seconds)
-            settlement = self._after_failure(job, message, error, final)
+            job.settlement = self._after_failure(job, error)
         hooks = self._wiring.hooks
         if hooks and ("post_execute" in hooks or (error is not None and "on_error" in hooks)):
             await self._after_execute(message, result, error)
-        job.result = None if settlement.ending is Ending.RETRY else result
-        self._end(job, settlement)
+        if job.settlement.ending is not Ending.RETRY:
+            job.result = result
+        job.error = None
+        self._ended.append(job)
 
     def _injected(self, task: Task[..., Any], job: Job, message: TaskMessage) -> dict[str, Any]:
         async def report(progress: TaskProgress) -> None:
@@ -445,10 +483,10 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 raise StaleResult(f"this attempt of task {message.task_id} has lost its lease")
             plain = attrs.evolve(progress, meta=dump(progress.meta))
             await self._wiring.results.ask(
-                SetProgress(message.task_id, plain, job.delivery.fence.attempt, self._until)
+                SetProgress(message.task_id, plain, job.fence.attempt, self._until)
             )
 
-        context = Context(message, job.delivery.fence, report, self._wiring.system)
+        context = Context(message, job.fence, report, self._wiring.system)
         return dict.fromkeys(task.context_parameters(), context)
 
     async def _in_thread(
@@ -462,25 +500,11 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             lambda: task.function(*args, **kwargs), limiter=self._threads, abandon_on_cancel=False
         )
 
-    def _failure(
-        self, task: Task[..., Any], message: TaskMessage, job: Job, error: Exception, seconds: float
-    ) -> TaskResult[Any]:
-        # rebuilt from plain data: an exception that is kept keeps all its frames alive
-        return TaskResult(
-            is_err=True,
-            error=load_error(dump_error(error), task.options.raises),
-            execution_time=seconds,
-            labels=dict(message.labels),
-            attempts=job.delivery.fence.attempt,
-        )
-
-    def _after_failure(
-        self, job: Job, message: TaskMessage, error: Exception, final: bool
-    ) -> Settlement:
-        fence = job.delivery.fence
-        failures = job.delivery.failures + 1
+    def _after_failure(self, job: Job, error: Exception) -> Settlement:
+        message, fence = job.message, job.fence
+        failures = job.failures + 1
         delay = message.options.retry.delay(failures, self._wiring.random.random())
-        if delay is not None and not final:
+        if delay is not None and not job.final:
             log.info(
                 "task %s (%s) failed, attempt %d; again in %.2f s: %r",
                 message.task_name,
@@ -510,15 +534,14 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
 
     # --- reporting ---
 
-    def _end(self, job: Job, settlement: Settlement) -> None:
-        job.settlement = settlement
-        self._ended.append(job)
-
     def _forget(self, job: Job) -> None:
         """The job is settled, or not ours any more: its slot is free."""
-        self._jobs.pop(job.delivery.fence.token, None)
+        if self._jobs.pop(job.fence.token, None) is None:
+            return
+        self._running -= 1
         if self._resumers:
-            self._slot_freed()
+            self._suspended -= 1
+            self._resumers.unpark()
         if self._draining and not self._jobs:
             self._quiet.set()
 
@@ -528,15 +551,23 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         try:
             while self._ended:
                 jobs, self._ended = self._ended, []
-                early = [job for job in jobs if job.delivery.message.options.ack is _WHEN_EXECUTED]
+                early = [job for job in jobs if job.message.options.ack is _WHEN_EXECUTED]
                 if early:
-                    await self._settle(early)
-                settled = await self._save(jobs)
-                await self._settle(settled)
-                for job in settled:
-                    self._forget(job)
+                    await self._settle_early(early)
+                settled = await self._save(self._still_ours(jobs))
+                if settled:
+                    self._settle(settled)
         finally:
             self._reporting = False
+
+    def _still_ours(self, jobs: list[Job]) -> list[Job]:
+        """Without those whose lease was lost since they ended: their results count for nothing."""
+        lost = [job for job in jobs if job.lost]
+        if not lost:
+            return jobs
+        for job in lost:
+            self._drop(job)
+        return [job for job in jobs if not job.lost]
 
     async def _save(self, jobs: list[Job]) -> list[Job]:
         """Store what has a result; the jobs that may be settled now.  Others are taken care of."""
@@ -552,7 +583,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                     await self._post_save(job)
             elif isinstance(verdict, StaleResult):
                 # refused if the lease is indeed lost; if only we believed so, it runs again
-                job.settlement = Settlement(job.delivery.fence, Ending.GIVE_BACK)
+                job.settlement = Settlement(job.fence, Ending.GIVE_BACK)
                 ready.append(job)
             else:
                 self.start_soon(self._save_again, job, name="pool: store a result again")
@@ -562,7 +593,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         while True:
             outcomes = tuple(
                 [
-                    Outcome(job.delivery.message.task_id, job.result, self._until_of(job))
+                    Outcome(job.fence.task_id, job.result, self._until_of(job))
                     for job in jobs
                     if job.result is not None
                 ]
@@ -582,12 +613,12 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         for attempt in range(1, SAVE_TRIES):
             await trio.sleep(SAVE_PAUSE * 2 ** (attempt - 1))
             if job.lost:
-                self._forget(job)
+                self._drop(job)
                 return
             (verdict,) = await self._store([job])
             if verdict is None or isinstance(verdict, StaleResult):
                 break
-        fence = job.delivery.fence
+        fence = job.fence
         if isinstance(verdict, StaleResult):
             job.settlement = Settlement(fence, Ending.GIVE_BACK)
         elif verdict is not None:
@@ -601,36 +632,62 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             )
         elif "post_save" in self._wiring.hooks:
             await self._post_save(job)
-        await self._settle([job])
-        self._forget(job)
-        self._wake_slot()
+        self._settle([job])
 
     async def _post_save(self, job: Job) -> None:
         assert job.result is not None
         try:
-            await self._wiring.middleware.ask(AfterSave(job.delivery.message, job.result))
+            await self._wiring.middleware.ask(AfterSave(job.message, job.result))
         except (ActorFailed, ActorStopped):
-            log.warning("the middleware chain failed after task %s was saved", job.delivery.fence)
+            log.warning("the middleware chain failed after task %s was saved", job.fence)
 
-    async def _settle(self, jobs: list[Job]) -> bool:
-        """Tell the broker how these ended, those that it does not know of; False if one was stale."""
-        open_ = [job for job in jobs if not job.acked and not job.lost]
-        settlements = tuple([job.settlement for job in open_ if job.settlement is not None])
-        if not settlements or self._session is None:
+    async def _settle_early(self, jobs: list[Job]) -> bool:
+        """Acknowledge before the result is stored, and know it; False if a lease was lost."""
+        settlements = _settlements(jobs)
+        if self._session is None:
             return False
         while True:
             try:
                 verdicts = await self._wiring.broker.ask(Settle(self._session, settlements))
+                break
             except ActorFailed as failed:
                 if failed.handled:
                     log.warning("the broker crashed while settling; settling again")
-                continue
-            break
-        for job, taken in zip(open_, verdicts, strict=True):
+        for job, taken in zip(jobs, verdicts, strict=True):
             job.acked = True
-            if not taken:
-                log.warning("the lease of task %s was lost before its end", job.delivery.fence)
+            job.lost = not taken
         return all(verdicts)
+
+    def _settle(self, jobs: list[Job]) -> None:
+        """Tell the broker how these ended, and that their slots are free.
+
+        Told, not asked: should the broker crash on it, this pool restarts after it, its session ends,
+        and the tasks run again.
+        """
+        for job in jobs:
+            self._forget(job)
+        if self._session is None:
+            return
+        message = Settle(self._session, _settlements(jobs), self._allowance())
+        try:
+            self._wiring.broker.tell_nowait(message)
+        except MailboxFull:  # in a task of its own: who waits for room must not hold up a slot
+            self.start_soon(self._wiring.broker.tell, message, name="pool: settle")
+
+    def _drop(self, job: Job) -> None:
+        """The job is not ours any more: there is nothing to settle, but a slot is free."""
+        self._forget(job)
+        self._allow()
+
+
+def _settlements(jobs: list[Job]) -> tuple[Settlement, ...]:
+    return tuple(
+        [
+            job.settlement
+            for job in jobs
+            if not job.acked and not job.lost and job.settlement is not None
+        ]
+    )
 
 
 _FOREVER = float("inf")
