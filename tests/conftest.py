@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 
 settings.register_profile(
     "actorq", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.register_profile("thorough", parent=settings.get_profile("actorq"), max_examples=2_000)
+settings.register_profile(  # for a kernel that is broken on purpose: fail soon, shrink nothing
+    "mutation", parent=settings.get_profile("actorq"), phases=[Phase.explicit, Phase.generate]
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "actorq"))
 
 # Crash loops are what these tests are about: thousands of log lines that nobody reads.  A test that
