@@ -101,6 +101,15 @@ class Incarnation:
             self._fail_deferred(error)
             raise
 
+    def _make(self) -> Actor[Any]:
+        actor: object = self._factory()
+        if not isinstance(actor, Actor):
+            raise TypeError(
+                f"the factory of actor {self.cell.name!r} made {actor!r}; expected an Actor"
+            )
+        actor._life = self
+        return actor
+
     async def run(self, started: Callable[[], None]) -> Exit:
         """Live once; *started* is called when `on_start` has returned."""
         cell = self.cell
@@ -114,8 +123,7 @@ class Incarnation:
             try:
                 async with trio.open_nursery() as self.nursery:
                     try:
-                        actor = self._factory()
-                        actor._life = self
+                        actor = self._make()
                         await actor.on_start()
                         ready = True
                         cell.state = "running"

@@ -700,3 +700,61 @@ def test_17_an_actor_may_ask_back_as_soon_as_it_has_answered() -> None:
             assert await ask_any(b, "ask back") == "ask back"
 
     simulate(program)
+
+
+class Left(Actor[Any]):
+    """Waits for its peer in one of three ways, each of which is over when the peer asks back."""
+
+    peer: ActorRef[Any]
+
+    async def receive(self, message: Any) -> Any:
+        match message:
+            case "ask":
+                return await ask_any(self.peer, "defer")
+            case "impatient":
+                with trio.move_on_after(1):
+                    await ask_any(self.peer, "slow, then ask back")
+            case "tell":
+                await self.peer.tell("ask back")
+        return message
+
+
+class Right(Actor[Any]):
+    peer: ActorRef[Any]
+
+    async def receive(self, message: Any) -> Any:
+        if message == "defer":
+            self.start_soon(self.answer, self.defer())
+        if message in ("busy", "slow, then ask back"):
+            await trio.sleep(1)
+        if message in ("ask back", "slow, then ask back"):
+            return await ask_any(self.peer, "hello")
+        return message
+
+    async def answer(self, reply: Reply[str]) -> None:
+        await trio.sleep(1)
+        reply.send("late")
+
+
+@given(tape=tapes, how=st.sampled_from(["ask", "impatient", "tell"]))
+def test_17_a_wait_that_was_deferred_cancelled_or_let_in_is_over_at_once(
+    tape: Tape, how: str
+) -> None:
+    """17. ... in the very step: its task need not have run since."""
+
+    async def program() -> None:
+        async with open_kernel() as kernel:
+            right = await kernel.spawn(Right, capacity=0 if how == "tell" else 9)
+            left = await kernel.spawn(Left)
+            Left.peer, Right.peer = right, left
+            if how == "tell":
+                await right.tell("busy")
+                await trio.testing.wait_all_tasks_blocked()
+            await left.tell(how)
+            await trio.testing.wait_all_tasks_blocked()
+            if how == "ask":
+                assert await ask_any(right, "ask back") == "hello"
+            await trio.sleep(5)
+            assert left.statistics().restarts == right.statistics().restarts == 0
+
+    simulate(program, tape=tape)
