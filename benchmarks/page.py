@@ -1,0 +1,140 @@
+"""The page that `run.py --write` writes: docs/performance.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from measure import ROOT, Finding, markdown_table
+from peers import version_of
+
+
+PAGE = ROOT / "docs" / "performance.md"
+
+TEXT = """\
+# Performance
+
+Written by `make bench ARGS=--write`; not by hand.
+
+{date} · {machine}
+{versions}
+
+Absolute figures tell about this machine only;
+what counts is the ratio to something that ran beside it.
+
+{table}
+
+{missed}
+
+## How it is measured
+
+* Each program runs in a fresh interpreter, warms up, and times itself with `time.perf_counter`.
+  The garbage collector is left as users have it.
+* The programs of a row run one after the other in each of {rounds} rounds,
+  every other round in reversed order. A round gives one ratio;
+  the table shows the median of the rounds' ratios, the smallest and the largest,
+  and beside them the medians of both figures. The budget is for the median.
+* **bulk, single**: a no-op `async` task without arguments.
+  Ours: `InMemoryBroker` with `InMemoryResultBackend(max_stored_results=-1)`, no middleware,
+  concurrency 100; the clock stops when `sys.wait_idle()` has returned,
+  and the number of stored results is checked.
+  taskiq: `InMemoryBroker(max_async_tasks=100, max_stored_results=-1)` on asyncio,
+  an awaited `kiq()` for each task, then `wait_all()`; the number of results is checked;
+  it has no bulk call. It starts an asyncio task for each call at once, whatever `max_async_tasks`
+  says; ours holds to its concurrency, leases every task, and settles it after its result is stored.
+* **channel**: one task awaits `send`, another awaits `receive`, for every item,
+  over a channel with room for 100: checkpoints for each item, and no batches.
+* **round-trip**: the floor is two asks, one after the other, of an actor that answers at once,
+  on the bare kernel.
+* **ask**: the hand-written reply is a slotted box with a `trio.Event`; the client sends without
+  waiting, the server is an `async for` loop. For information also with an awaited `send`.
+* **sleeping**: both sleep equally often, a hundred at a time.
+* **depth-enqueue, depth-fetch**: the queue of `InMemoryBroker` alone:
+  enqueue and claim by turns, in batches of 100, of messages that were made before,
+  on top of the depth named.
+* **system-enqueue, system-fetch**: through all five actors. 100 jobs hold all slots;
+  1,000 tasks are enqueued one by one on top of the depth;
+  then the slots are let go, until 1,000 tasks have run.
+* **depth-bytes**: `tracemalloc` over 200,000 queued tasks without arguments: all that is kept of
+  each, its id and message included. **depth-resident**: the growth of the resident set.
+* **idle**: an instrument counts how often the scheduler returns from waiting, while a thread,
+  and no timer of ours, keeps the time; and `current_statistics().seconds_to_next_deadline` must be
+  infinite. After work, the lease's own timers (renewal and sweep, each a third of a lease)
+  run out once, and set no others; the count after work begins when they have.
+
+The programs are in `benchmarks/`. `python benchmarks/run.py --row bulk` measures one row,
+`--quick` is a smoke run.
+"""
+
+
+def write(findings: Sequence[Finding], rounds: int, peer_python: str | None) -> Path:
+    """Write the page; where it is."""
+    packages = {name: version_of(sys.executable, name) for name in ("trio", "attrs", "cattrs")}
+    packages["taskiq"] = version_of(peer_python, "taskiq") if peer_python else "not installed"
+    now = datetime.now(tz=UTC)
+    PAGE.write_text(
+        TEXT.format(
+            date=f"{now:%Y-%m-%d}",
+            machine=machine(),
+            versions=" · ".join(f"{name} {version}" for name, version in packages.items())
+            + commit(),
+            table=markdown_table([each.cells() for each in findings]),
+            missed=missed(findings),
+            rounds=rounds,
+        )
+    )
+    return PAGE
+
+
+def missed(findings: Sequence[Finding]) -> str:
+    """What is not as it should be."""
+    lines = [
+        f"* **{each.row.name}**: {each.verdict} (budget {each.row.budget}, median {each.spread})"
+        for each in findings
+        if each.met is False
+    ]
+    if not lines:
+        return "Every budget is met."
+    return "Budgets that are missed:\n\n" + "\n".join(lines)
+
+
+def machine() -> str:
+    """Cores, processor and Python."""
+    return (
+        f"{os.cpu_count()} cores · {_processor()} · {platform.system()} · "
+        f"{platform.python_implementation()} {platform.python_version()}"
+    )
+
+
+def commit() -> str:
+    """Which source was measured, and whether it had been changed."""
+    git = ["git", "-C", str(ROOT)]
+    try:
+        name = subprocess.run(
+            [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+        )
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "--", "actorq"], capture_output=True, text=True
+        )
+    except OSError:
+        return ""
+    if name.returncode:
+        return ""
+    changed = " with changes that are not committed" if status.stdout.strip() else ""
+    return f" · actorq {name.stdout.strip()}{changed}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    for line in lines:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
