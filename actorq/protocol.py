@@ -5,7 +5,6 @@ Kept apart from the actors, so that none of them imports a sibling.  Values only
 
 from __future__ import annotations
 
-import math
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -40,19 +39,38 @@ class OpenSession(Message["Session"]):
     allowance: int
 
 
+class Lease:
+    """A session's lease, as it stands: one for all its jobs.
+
+    The one mutable thing that actors share.  The broker moves `until` and sets `lost` in the very step
+    in which the jobs change hands; who is about to store something for a job looks at it in the step
+    in which it stores.  So a stale result is refused without asking anybody (promise 34).
+    """
+
+    __slots__ = ("lost", "until")
+
+    def __init__(self, until: float) -> None:
+        self.until = until  #: on the engine's clock
+        self.lost = False
+
+    def holds(self, now: float) -> bool:
+        """Whether the jobs are still the session's."""
+        return not self.lost and now < self.until
+
+
 class Session(NamedTuple):
-    """A worker's standing with the broker: one lease for all its jobs."""
+    """A worker's standing with the broker."""
 
     id: int
-    lease: float  #: seconds
+    seconds: float  #: how long the lease lasts without renewal
+    lease: Lease
 
 
 class Batch(NamedTuple):
-    """Tasks for a worker, leased until the engine's clock says *until*."""
+    """Tasks for a worker."""
 
     session: int
     deliveries: tuple[Delivery, ...]
-    until: float
 
 
 @attrs.frozen
@@ -101,8 +119,8 @@ class Settle(Message[tuple[bool, ...]]):
 
 
 @attrs.frozen
-class Extend(Message[float | None]):
-    """Renew the lease of a session and all its jobs: until when; None if it was lost."""
+class Extend(Message[bool]):
+    """Renew the lease of a session and all its jobs; False if it was lost."""
 
     session: int
 
@@ -130,7 +148,10 @@ class Cancel(Message[bool]):
 
 @attrs.frozen
 class Locate(Message[str]):
-    """Where a task is: scheduled | ready | parked | leased | done | dead | unknown."""
+    """Where a task is: scheduled | ready | parked | leased | ending | done | dead | unknown.
+
+    "ending": it has ended, and its result is on its way to the backend.
+    """
 
     task_id: TaskId
 
@@ -206,7 +227,7 @@ class Outcome(NamedTuple):
 
     task_id: TaskId
     result: TaskResult[Any]
-    until: float = math.inf  #: the lease under which it was made: refused when handled later
+    lease: Lease | None = None  #: under which it was made; refused if that is lost when handled
 
 
 @attrs.frozen
@@ -218,10 +239,20 @@ class SetResults(Message[tuple[Exception | None, ...]]):
 
 @attrs.frozen
 class UnsavedResult(Message[None]):
-    """The worker gave up storing this task's result: tell who waits for it."""
+    """This task's result could not be stored: tell who waits for it, now and later."""
 
     task_id: TaskId
     error: Exception
+
+
+@attrs.frozen
+class DoubtResults(Message[None]):
+    """A worker died with these acknowledged, or about to be: their results may never come.
+
+    Who waits for one finds out at the broker whether the task is live.
+    """
+
+    task_ids: tuple[TaskId, ...]
 
 
 @attrs.frozen
@@ -236,8 +267,8 @@ class GetResult(Message[TaskResult[Any]]):
 class WaitResult(Message[TaskResult[Any] | None]):
     """The result, when it is there.  `ResultGetError` at once if it never will be.
 
-    None means: this backend may have forgotten that it evicted it; find out whether the task is live
-    and ask again with *live*.
+    None means: it may never come (it may have been evicted, or be lost with its worker); find out
+    whether the task is live, and if so ask again with *live*.
     """
 
     task_id: TaskId
@@ -266,7 +297,7 @@ class SetProgress(Message[None]):
     task_id: TaskId
     progress: TaskProgress
     attempt: int
-    until: float
+    lease: Lease
 
 
 @attrs.frozen
@@ -276,17 +307,28 @@ class GetProgress(Message[TaskProgress | None]):
     task_id: TaskId
 
 
+class Doubt(Enum):
+    """No answer yet: find out whether the task is live, and ask again."""
+
+    DOUBT = "doubt"
+
+
 @attrs.frozen
-class NextProgress(Message[tuple[int, TaskProgress] | None]):
-    """The first progress after number *after* (-1: the latest there is); None when the task ended."""
+class NextProgress(Message[tuple[int, TaskProgress] | Doubt | None]):
+    """The first progress after number *after* (-1: the oldest kept); None when the task ended.
+
+    *live*: whether the task is; None if that is not known, and then the answer may be a `Doubt`.
+    """
 
     task_id: TaskId
     after: int = -1
+    live: bool | None = None
 
 
 ResultMessage = (
     SetResults
     | UnsavedResult
+    | DoubtResults
     | GetResult
     | WaitResult
     | IsResultReady

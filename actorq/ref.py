@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import trio
@@ -94,6 +95,24 @@ class ActorRef(Generic[M_contra]):
             raise self._stopped() from None
         cell.accepted += 1
         return await reply._wait()
+
+    def ask_nowait(self, message: Message[R], then: Callable[[Reply[R]], None]) -> None:
+        """Send *message* and go on; *then* is called with the reply once it is settled.
+
+        It is called inside the step that settles, in whatever task that is: it must not raise, and
+        cannot wait.  For a sender that would otherwise park a task for each of very many replies.
+        Raises `MailboxFull` or `ActorStopped`.
+        """
+        cell = self._cell
+        reply: Reply[R] = Reply()
+        reply._then = then
+        try:
+            cell.mailbox.send_nowait(Envelope(message, reply))
+        except trio.WouldBlock:
+            raise MailboxFull(cell.name, cell.mailbox.capacity, message) from None
+        except trio.ClosedResourceError:
+            raise self._stopped() from None
+        cell.accepted += 1
 
     async def _ask_from_actor(self, message: Message[R], reply: Reply[R], asker: Cell) -> R:
         cell = self._cell

@@ -7,6 +7,7 @@ another task would be swallowed by that task's nursery, after cancelling its sib
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -39,13 +40,14 @@ class Reply(Generic[R]):
     If the incarnation that deferred it ends first, it fails with it (promise 13).
     """
 
-    __slots__ = ("_asker", "_content", "_owner", "_state", "_task")
+    __slots__ = ("_asker", "_content", "_owner", "_state", "_task", "_then")
 
     def __init__(self) -> None:
         self._state = _PENDING
         self._content: Any = None
         self._task: trio.lowlevel.Task | None = None
         self._asker: Cell | None = None  #: the actor whose loop waits for this, if one does
+        self._then: Callable[[Reply[R]], None] | None = None  #: called when settled
         self._owner: set[Reply[Any]] | None = None  #: the deferred replies of an incarnation
 
     @property
@@ -86,7 +88,17 @@ class Reply(Generic[R]):
         if self._task is not None:
             reschedule(self._task)
             self._task = None
+        elif self._then is not None:
+            then, self._then = self._then, None
+            then(self)
         return True
+
+    @property
+    def outcome(self) -> R | Exception:
+        """What it was settled with: the value, or the error."""
+        if not self.settled:
+            raise RuntimeError("this reply has not been settled yet")
+        return self._content  # type: ignore[no-any-return]
 
     def _unblock_asker(self) -> None:
         """The asking loop no longer waits for this actor: it is in no circle by this ask.

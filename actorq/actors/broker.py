@@ -37,6 +37,7 @@ from actorq.protocol import (
     Ending,
     Enqueue,
     Extend,
+    Lease,
     ListDead,
     Locate,
     NextNotices,
@@ -49,6 +50,7 @@ from actorq.protocol import (
     Settle,
     Settlement,
     TaskKnown,
+    UnsavedResult,
     WaitIdle,
 )
 from actorq.ref import Message
@@ -71,6 +73,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("actorq.broker")
 
+#: Tries to store ends that no worker reports, before who waits for them is told of the failure.
+PUBLISH_TRIES = 6
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -90,6 +95,7 @@ class Demand:
     """What one worker session wants, and has got."""
 
     work: trio.MemorySendChannel[Batch]
+    lease: Lease
     allowed: int
     sent: int = 0
 
@@ -315,18 +321,23 @@ class Broker(Actor[BrokerMessage]):
                     await self._answer_cancels()
                 return verdicts
             case Extend(session):
-                return await self.extend(session, self._wiring.clock())
+                return await self._extend(session)
             case Allow(session, allowance):
                 self._allow(session, allowance)
             case OpenSession(worker, work, allowance):
-                session = await self.open_session(worker, self._wiring.clock())
-                self._counter.demands[session] = Demand(work, allowance)
-                return Session(session, self.lease)
+                now = self._wiring.clock()
+                session = await self.open_session(worker, now)
+                self._end_lost_sessions()
+                lease = Lease(now + self.lease)
+                self._counter.demands[session] = Demand(work, lease, allowance)
+                return Session(session, self.lease, lease)
             case NextNotices(session):
                 self._counter.listeners[session] = self.defer()
             case Cancel(task_id):
                 await self._cancel(task_id)
             case Locate(task_id):
+                if any(outcome.task_id == task_id for outcome in self.outbox()):
+                    return "ending"
                 return await self.locate(task_id)
             case TaskKnown(task_name):
                 await self.release(task_name)
@@ -356,6 +367,20 @@ class Broker(Actor[BrokerMessage]):
         if counter.idlers:
             await self._answer_idlers()
 
+    async def _extend(self, session: int) -> bool:
+        until = await self.extend(session, self._wiring.clock())
+        demand = self._counter.demands.get(session)
+        if until is None or demand is None:
+            return False
+        demand.lease.until = until
+        return True
+
+    def _end_lost_sessions(self) -> None:
+        """In the step in which jobs change hands: nothing may be stored for the old holder."""
+        demands = self._counter.demands
+        for session in [each for each in demands if not self.has_session(each)]:
+            demands.pop(session).lease.lost = True
+
     def _allow(self, session: int, allowance: int) -> None:
         demand = self._counter.demands.get(session)
         if demand is not None:
@@ -369,15 +394,13 @@ class Broker(Actor[BrokerMessage]):
             wanted = demand.allowed - demand.sent
             if wanted <= 0:
                 continue
-            if not self.has_session(session):
-                del demands[session]
-                continue
             deliveries = await self.claim(session, wanted, now)
             if not deliveries:
                 continue
             demand.sent += len(deliveries)
+            demand.lease.until = now + self.lease
             try:
-                demand.work.send_nowait(Batch(session, deliveries, now + self.lease))
+                demand.work.send_nowait(Batch(session, deliveries))
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 # the worker is gone: its next session, or the lease's end, frees them
                 demand.allowed = demand.sent
@@ -424,23 +447,33 @@ class Broker(Actor[BrokerMessage]):
     async def _publisher(self) -> None:
         """Store in the result backend what the outbox holds; taken out only once it is stored."""
         outbox = self.outbox()
-        pause = 0.1
+        failures = 0
         while outbox:
             batch = tuple(outbox)[:100]
             try:
                 verdicts = await self._wiring.results.ask(SetResults(batch))
             except ActorFailed:
                 continue  # it restarts, and handles the next ask when it is up
-            if any(isinstance(verdict, ResultSetError) for verdict in verdicts):
+            refused = [
+                (outcome.task_id, verdict)
+                for outcome, verdict in zip(batch, verdicts, strict=True)
+                if isinstance(verdict, ResultSetError)
+            ]
+            if refused:
+                failures += 1
                 log.error("the result backend fails; %d ends wait to be stored", len(outbox))
-                await trio.sleep(pause)
-                pause = min(5.0, pause * 2)
-                continue
-            pause = 0.1
+                if failures < PUBLISH_TRIES:
+                    await trio.sleep(0.1 * 2 ** (failures - 1))
+                    continue
+            failures = 0
+            for task_id, verdict in refused:  # given up: who waits hears why
+                await self._wiring.results.tell(UnsavedResult(task_id, verdict))
             for _ in batch:
                 outbox.popleft()
             await self._answer_cancels()
         self._counter.publishing = False
+        if self._counter.idlers:
+            await self._answer_idlers()
 
     # --- time ---
 
@@ -464,6 +497,7 @@ class Broker(Actor[BrokerMessage]):
         # promise 35: if the loop stood still, renewals could not come in either
         late = 0.0 if expected is None else max(0.0, now - expected)
         await self.lapse(now, late)
+        self._end_lost_sessions()
         if self._counter.cancels:
             await self._answer_cancels()
 

@@ -7,8 +7,10 @@ and progress streams are written here, once.  The instance that the user made se
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -24,6 +26,8 @@ from actorq.errors import (
 from actorq.progress import TaskProgress
 from actorq.protocol import (
     DeleteResult,
+    Doubt,
+    DoubtResults,
     GetProgress,
     GetResult,
     IsResultReady,
@@ -50,20 +54,12 @@ TASKS_KEPT = 10_000
 
 @attrs.define
 class ProgressLog:
-    """The latest updates of one task, numbered from 0."""
+    """The latest updates of one task, numbered upwards."""
 
     updates: deque[tuple[int, TaskProgress]] = attrs.field(
         factory=lambda: deque(maxlen=PROGRESS_KEPT)
     )
-    following: int = 0
     ended: bool = False
-
-    def add(self, progress: TaskProgress) -> tuple[int, TaskProgress]:
-        """Number *progress*."""
-        update = (self.following, progress)
-        self.updates.append(update)
-        self.following += 1
-        return update
 
     def after(self, number: int) -> tuple[int, TaskProgress] | None:
         """The first update after *number*."""
@@ -74,11 +70,29 @@ class ProgressLog:
 
 
 @attrs.define
+class Ledger:
+    """What a backend remembers over all its lives."""
+
+    #: Results that will not come: with the reason; None: that may not come, the broker knows.
+    doubts: OrderedDict[str, Exception | None] = attrs.field(factory=OrderedDict)
+    #: Over all tasks and lives: a reader from an earlier life misses nothing of the next.
+    numbers: Iterator[int] = attrs.field(factory=itertools.count)
+
+    def doubt(self, task_id: str, error: Exception | None) -> None:
+        """Remember, and forget the oldest doubt if there are too many."""
+        self.doubts[task_id] = error
+        if len(self.doubts) > TASKS_KEPT:
+            self.doubts.popitem(last=False)
+
+
+@attrs.define
 class Desk:
     """Who waits for what, in one life (pure)."""
 
     waiters: dict[str, list[Reply[TaskResult[Any] | None]]] = attrs.field(factory=dict)
-    readers: dict[str, list[Reply[tuple[int, TaskProgress] | None]]] = attrs.field(factory=dict)
+    readers: dict[str, list[Reply[tuple[int, TaskProgress] | Doubt | None]]] = attrs.field(
+        factory=dict
+    )
     logs: OrderedDict[str, ProgressLog] = attrs.field(factory=OrderedDict)
     attempts: OrderedDict[str, int] = attrs.field(factory=OrderedDict)
 
@@ -128,6 +142,7 @@ class ResultBackend(Actor[ResultMessage]):
     #: False for a backend that keeps nothing: waiting is then refused at once.
     keeps_results: bool = True
     _desk: Desk
+    _ledger: Ledger | None = None
     _wiring: Wiring
 
     # --- to be written by a subclass ---
@@ -179,6 +194,7 @@ class ResultBackend(Actor[ResultMessage]):
     async def on_start(self) -> None:
         """Set up a new desk, then `startup`."""
         self._desk = Desk()
+        self._ledger = self._ledger or Ledger()
         await self.startup()
 
     async def on_stop(self) -> None:
@@ -200,8 +216,8 @@ class ResultBackend(Actor[ResultMessage]):
                     return await self._is_ready(task_id)
                 case SetProgress():
                     await self._set_progress(message)
-                case NextProgress(task_id, after):
-                    return await self._next_progress(task_id, after)
+                case NextProgress():
+                    return await self._next_progress(message)
                 case GetProgress(task_id):
                     return await self._guard(self.get_progress(task_id), ResultGetError, task_id)
                 case DeleteResult(task_id):
@@ -210,6 +226,9 @@ class ResultBackend(Actor[ResultMessage]):
                     self._desk.logs.pop(task_id, None)
                 case UnsavedResult(task_id, error):
                     self._fail_waiters(task_id, error)
+                case DoubtResults(task_ids):
+                    for task_id in task_ids:
+                        self._doubt(task_id)
         except ResultBackendError as error:
             self.defer().fail(error)  # a refusal: the actor lives
         return None
@@ -231,8 +250,9 @@ class ResultBackend(Actor[ResultMessage]):
         remembers = type(self).stored_attempt is ResultBackend.stored_attempt
         now = self._wiring.clock()
         verdicts: list[Exception | None] = []
-        for task_id, result, until in outcomes:
-            if now >= until or result.attempts < self.stored_attempt(task_id):
+        for task_id, result, lease in outcomes:
+            lost = lease is not None and not lease.holds(now)
+            if lost or result.attempts < self.stored_attempt(task_id):
                 verdicts.append(StaleResult(f"attempt {result.attempts} of {task_id!r} is stale"))
                 continue
             try:
@@ -248,6 +268,8 @@ class ResultBackend(Actor[ResultMessage]):
                 continue
             if remembers:
                 self._desk.note_attempt(task_id, result.attempts)
+            if self._known_doubts:
+                self._known_doubts.pop(task_id, None)
             wake(task_id, result)
             verdicts.append(None)
         return tuple(verdicts)
@@ -276,6 +298,7 @@ class ResultBackend(Actor[ResultMessage]):
             gone = self.is_gone(task_id)
             if gone is not None:
                 raise ResultGetError(gone) from None
+            self._raise_unsaved(task_id)
             raise
         except Exception as error:
             raise ResultGetError(
@@ -294,28 +317,66 @@ class ResultBackend(Actor[ResultMessage]):
 
     async def _set_progress(self, message: SetProgress) -> None:
         task_id = message.task_id
-        if self._wiring.clock() >= message.until or message.attempt <= self.stored_attempt(task_id):
+        lost = not message.lease.holds(self._wiring.clock())
+        if lost or message.attempt <= self.stored_attempt(task_id):
             raise StaleResult(f"progress of attempt {message.attempt} of {task_id!r} is stale")
         await self._guard(self.set_progress(task_id, message.progress), ResultBackendError, task_id)
-        update = self._desk.log_of(task_id).add(message.progress)
+        assert self._ledger is not None
+        update = (next(self._ledger.numbers), message.progress)
+        self._desk.log_of(task_id).updates.append(update)
         for reader in self._desk.readers.pop(task_id, ()):
             reader.send(update)
 
-    async def _next_progress(self, task_id: str, after: int) -> tuple[int, TaskProgress] | None:
+    async def _next_progress(
+        self, message: NextProgress
+    ) -> tuple[int, TaskProgress] | Doubt | None:
+        task_id, live = message.task_id, message.live
         found = self._desk.logs.get(task_id)
         if found is not None:
-            update = found.after(after)
+            update = found.after(message.after)
             if update is not None or found.ended:
                 return update
-        if not self.keeps_results or await self._is_ready(task_id) or self.is_gone(task_id):
+        if live is False or await self._is_ready(task_id) or self.is_gone(task_id):
             return None
+        if live is None:
+            if self._known_doubts.get(task_id) is not None:
+                return None
+            if task_id in self._known_doubts or self.may_have_forgotten():
+                return Doubt.DOUBT
         self._desk.readers.setdefault(task_id, []).append(self.defer())
         return None
 
+    # --- results that may never come ---
+
+    @property
+    def _known_doubts(self) -> OrderedDict[str, Exception | None]:
+        assert self._ledger is not None
+        return self._ledger.doubts
+
     def _fail_waiters(self, task_id: str, error: Exception) -> None:
+        assert self._ledger is not None
+        self._ledger.doubt(task_id, error)
         for reply in self._desk.waiters.pop(task_id, ()):
-            failure = ResultGetError(f"the result of task {task_id!r} could not be stored: {error}")
-            failure.__cause__ = error
-            reply.fail(failure)
+            reply.fail(_unsaved(task_id, error))
         for reader in self._desk.readers.pop(task_id, ()):
             reader.send(None)
+
+    def _doubt(self, task_id: str) -> None:
+        assert self._ledger is not None
+        if self._known_doubts.get(task_id) is None:
+            self._ledger.doubt(task_id, None)
+        for reply in self._desk.waiters.pop(task_id, ()):
+            reply.send(None)
+        for reader in self._desk.readers.pop(task_id, ()):
+            reader.send(Doubt.DOUBT)
+
+    def _raise_unsaved(self, task_id: str) -> None:
+        error = self._known_doubts.get(task_id)
+        if error is not None:
+            raise _unsaved(task_id, error)
+
+
+def _unsaved(task_id: str, error: Exception) -> ResultGetError:
+    failure = ResultGetError(f"the result of task {task_id!r} could not be stored: {error}")
+    failure.__cause__ = error
+    return failure

@@ -35,6 +35,7 @@ from actorq.errors import (
     StaleResult,
     TaskCancelled,
     TaskTimeout,
+    WorkerLost,
 )
 from actorq.job import Job, current_slot
 from actorq.message import TaskMessage
@@ -46,8 +47,10 @@ from actorq.protocol import (
     Allow,
     Batch,
     BeforeExecute,
+    DoubtResults,
     Ending,
     Extend,
+    Lease,
     NextNotices,
     OpenSession,
     Outcome,
@@ -58,6 +61,7 @@ from actorq.protocol import (
     UnsavedResult,
 )
 from actorq.ref import Message
+from actorq.reply import Reply
 from actorq.remote_error import dump_error, load_error
 from actorq.result import TaskResult
 from actorq.serialization import dump
@@ -75,6 +79,7 @@ SAVE_PAUSE = 0.1
 
 _WHEN_RECEIVED = AckMode.WHEN_RECEIVED
 _WHEN_EXECUTED = AckMode.WHEN_EXECUTED
+_EARLY = (_WHEN_RECEIVED, _WHEN_EXECUTED)
 
 
 @attrs.frozen
@@ -128,8 +133,8 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._worker = worker
         self._threads = trio.CapacityLimiter(concurrency)
         self._session: int | None = None  #: None while none is open
-        self._lease = 0.0
-        self._until = 0.0  #: when the lease runs out, on the engine's clock
+        self._lease = Lease(0.0)
+        self._lease_seconds = 0.0
         self._jobs: dict[int, Job] = {}  #: every job held, by fence token
         self._waiting: deque[Job] = deque()
         self._ended: list[Job] = []
@@ -140,8 +145,8 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._slots = 0
         self._idle = 0  #: slots that wait for work
         self._waking = 0  #: slots that were woken, or started, and have not run yet
+        self._gated = False  #: jobs wait for a running one to end, and no slot looks at them
         self._suspended = 0
-        self._reporting = False
         self._draining = False
         self._renewing = False
         self._quiet = trio.Event()  #: draining, and nothing is held
@@ -172,10 +177,35 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
 
     async def on_stop(self) -> None:
         """Give back everything that is still held: told, not asked, for the broker may be down."""
+        self._lease.lost = True  # results that are on their way are not ours to store any more
         if self._jobs:
             names = sorted({job.message.task_name for job in self._jobs.values()})
             log.warning("giving back %d jobs: %s", len(self._jobs), ", ".join(names))
+        self._hand_over([job for job in self._jobs.values() if job.acked])
         self._give_back(list(self._jobs.values()))
+
+    def _hand_over(self, acked: list[Job]) -> None:
+        """Nobody will run these again: see to it that their waiters hear of them."""
+        outcomes = []
+        for job in acked:
+            result = job.result
+            if result is None and job.settlement is not None:
+                if job.settlement.ending is Ending.RETRY:
+                    continue
+                error = WorkerLost(
+                    f"the worker ended while task {job.fence.task_id} ran, and its ack mode "
+                    f"({job.message.options.ack.value}) forbids another attempt"
+                )
+                result = TaskResult(
+                    is_err=True, error=error, labels=dict(job.message.labels)
+                )
+            if result is not None:
+                outcomes.append(Outcome(job.fence.task_id, result))
+        if outcomes:
+            try:
+                self._wiring.results.tell_nowait(SetResults(tuple(outcomes)))
+            except (MailboxFull, ActorStopped):
+                log.error("the results of %d acknowledged tasks are lost", len(outcomes))
 
     def _give_back_waiting(self) -> None:
         waiting = list(self._waiting)
@@ -200,7 +230,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._received = 0
         work: trio.MemorySendChannel[Batch] = self._inlet  # type: ignore[assignment]
         session = await self._wiring.broker.ask(OpenSession(self._worker, work, self._free()))
-        self._session, self._lease = session
+        self._session, self._lease_seconds, self._lease = session
         self.start_soon(self._listen, session.id, name="pool: notices")
 
     async def _renew(self) -> None:
@@ -208,18 +238,16 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         session = self._session
         if not self._jobs or session is None:
             return
-        until = await self._wiring.broker.ask(Extend(session))
-        if until is None:
-            await self._lose_session(session)
-        else:
-            self._until = until
+        if await self._wiring.broker.ask(Extend(session)):
             self._keep_renewing()
+        else:
+            await self._lose_session(session)
 
     def _keep_renewing(self) -> None:
         """Renew every third of the lease while jobs are held; an idle pool has no timer."""
         if not self._renewing:
             self._renewing = True
-            self.set_timer("renew", self._lease / 3, Renew())
+            self.set_timer("renew", self._lease_seconds / 3, Renew())
 
     async def _lose_session(self, session: int | None) -> None:
         """The lease ran out: what we run is somebody else's now (promise 34)."""
@@ -235,6 +263,8 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         await self._open_session()
 
     def _lose(self, job: Job) -> None:
+        if job.acked:
+            return  # it has no lease to lose
         job.lost = True
         if job.scope is not None:
             job.scope.cancel("actorq: the lease of this job was lost")
@@ -253,7 +283,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 return
             for fence, why in notices:
                 job = self._jobs.get(fence.token)
-                if job is None:
+                if job is None or job.acked:
                     continue
                 if why == "cancelled":
                     job.cancelled = True
@@ -288,7 +318,9 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         """See to it that a slot looks for work.  One at a time: it wakes the next."""
         if self._waking:
             return
-        if self._idle:
+        # not `_idle`: a slot that was handed a batch and has not run yet counts there, and the wake-up
+        # would lie in the channel while that slot's job runs
+        if self._work.statistics().tasks_waiting_receive:
             self._waking += 1
             self._inlet.send_nowait(None)
         elif self._slots < self._concurrency + self._suspended:
@@ -296,6 +328,8 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
 
     async def _slot(self) -> None:
         self._waking -= 1
+        if self._ended:
+            self._report()
         slot = Slot(self)
         current_slot.set(slot)
         clean = contextvars.copy_context()
@@ -312,8 +346,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             job.scope = None
             await self._conclude(job)
             slot.job = None
-            if self._ended and not self._reporting:
-                await self._report()
+            self._report()
 
     async def _work_off(
         self, slot: Slot, scope: trio.CancelScope, clean: contextvars.Context
@@ -332,8 +365,8 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 budget = BURST
                 await trio.lowlevel.checkpoint()
             # with more to run and another slot awake, that one reports: ours may block next
-            if self._ended and not self._reporting and not (self._waiting and self._waking):
-                await self._report()
+            if self._ended and not (self._waiting and self._waking):
+                self._report()
             if contextvars.copy_context() != clean:
                 return
 
@@ -346,6 +379,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 if not self._waking and (self._waiting or not self._idle):
                     self._wake_slot()
                 return job
+            self._gated = bool(self._waiting)
             self._idle += 1
             try:
                 batch = await self._work.receive()
@@ -355,13 +389,12 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 self._take(batch)
                 continue
             self._waking -= 1
-            if self._ended and not self._reporting:
-                await self._report()
+            if self._ended:
+                self._report()
 
     def _take(self, batch: Batch) -> None:
         if batch.session != self._session:
             return  # of a session that ended: these are not ours any more
-        self._until = batch.until
         self._received += len(batch.deliveries)
         for delivery in batch.deliveries:
             job = self._jobs[delivery.fence.token] = Job(delivery)
@@ -394,15 +427,19 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
     async def _perform(self, job: Job, scope: trio.CancelScope) -> None:
         """Run the job's function; what came of it is left in the job."""
         message = job.message
+        job.begun = True
         task = job.task = self._wiring.tasks.get(message.task_name)
         if task is None:
             return
         options = message.options
         if options.ack is _WHEN_RECEIVED:
             # at most once: the queue forgets the task before it runs
-            job.settlement = Settlement(job.fence, Ending.DONE)
+            ending = Ending.CANCELLED if job.cancelled else Ending.DONE
+            job.settlement = Settlement(job.fence, ending)
             if not await self._settle_early([job]):
                 return
+            # a request that came since was answered with no: the task had been taken
+            job.cancelled = ending is Ending.CANCELLED
         job.began = self._wiring.clock()
         try:
             if "pre_execute" in self._wiring.hooks:
@@ -414,6 +451,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             job.scope = scope
             if job.cancelled or job.lost:
                 scope.cancel("actorq: cancelled before it began")
+                await trio.lowlevel.checkpoint()  # promise 36: not even up to its first await
             if options.timeout is not None:
                 value = await self._within(options.timeout, task, args, kwargs)
             elif task.is_async:
@@ -434,9 +472,12 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
     ) -> Any:
         with trio.move_on_after(timeout) as limit:
             if task.is_async:
-                return await task.function(*args, **kwargs)
-            return await self._in_thread(task, args, kwargs)
-        assert limit.cancelled_caught
+                value = await task.function(*args, **kwargs)
+            else:
+                value = await self._in_thread(task, args, kwargs)
+            # a thread cannot be cancelled, and a function can swallow its cancellation
+            if trio.current_time() < limit.deadline:
+                return value
         raise TaskTimeout(f"task {task.name} ran longer than its timeout of {timeout:g} s")
 
     async def _conclude(self, job: Job) -> None:
@@ -483,7 +524,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 raise StaleResult(f"this attempt of task {message.task_id} has lost its lease")
             plain = attrs.evolve(progress, meta=dump(progress.meta))
             await self._wiring.results.ask(
-                SetProgress(message.task_id, plain, job.fence.attempt, self._until)
+                SetProgress(message.task_id, plain, job.fence.attempt, self._lease)
             )
 
         context = Context(message, job.fence, report, self._wiring.system)
@@ -542,23 +583,24 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         if self._resumers:
             self._suspended -= 1
             self._resumers.unpark()
+        if self._gated:
+            self._gated = False
+            self._wake_slot()
         if self._draining and not self._jobs:
             self._quiet.set()
 
-    async def _report(self) -> None:
-        """Store results and settle deliveries until none is left to report."""
-        self._reporting = True
-        try:
-            while self._ended:
-                jobs, self._ended = self._ended, []
-                early = [job for job in jobs if job.message.options.ack is _WHEN_EXECUTED]
-                if early:
-                    await self._settle_early(early)
-                settled = await self._save(self._still_ours(jobs))
-                if settled:
-                    self._settle(settled)
-        finally:
-            self._reporting = False
+    def _report(self) -> None:
+        """Have results stored, then deliveries settled: see `_stored`."""
+        jobs, self._ended = self._still_ours(self._ended), []
+        early = [job for job in jobs if job.message.options.ack is _WHEN_EXECUTED]
+        if early:
+            self.start_soon(self._report_early, early, name="pool: ack, then store")
+            jobs = [job for job in jobs if job.message.options.ack is not _WHEN_EXECUTED]
+        unsaved = [job for job in jobs if job.result is not None]
+        if len(unsaved) < len(jobs):
+            self._settle([job for job in jobs if job.result is None])
+        if unsaved:
+            self._store(unsaved)
 
     def _still_ours(self, jobs: list[Job]) -> list[Job]:
         """Without those whose lease was lost since they ended: their results count for nothing."""
@@ -569,43 +611,86 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             self._drop(job)
         return [job for job in jobs if not job.lost]
 
-    async def _save(self, jobs: list[Job]) -> list[Job]:
-        """Store what has a result; the jobs that may be settled now.  Others are taken care of."""
-        unsaved = [job for job in jobs if job.result is not None]
-        ready = [job for job in jobs if job.result is None] if len(unsaved) < len(jobs) else []
-        if not unsaved:
-            return ready
-        hook = "post_save" in self._wiring.hooks
-        for job, verdict in zip(unsaved, await self._store(unsaved), strict=True):
+    async def _report_early(self, jobs: list[Job]) -> None:
+        """ack=when_executed: acknowledge, then store."""
+        await self._settle_early(jobs)
+        unsaved = [job for job in self._still_ours(jobs) if job.result is not None]
+        if len(unsaved) < len(jobs):
+            self._settle([job for job in jobs if job.result is None and not job.lost])
+        if unsaved:
+            self._store(unsaved)
+
+    def _store(self, jobs: list[Job]) -> None:
+        """Send results to be stored, and go on.
+
+        No task waits for the verdicts: at one wake-up for each no-op task that would be a tenth of
+        its whole cost.  They are dealt with in the step in which they are given.
+        """
+        try:
+            self._wiring.results.ask_nowait(
+                SetResults(self._outcomes(jobs)), lambda reply: self._stored(jobs, reply)
+            )
+        except MailboxFull:
+            self.start_soon(self._store_again, jobs, name="pool: store results")
+
+    def _outcomes(self, jobs: list[Job]) -> tuple[Outcome, ...]:
+        lease = self._lease
+        return tuple(
+            [
+                # acknowledged early: there is no lease to lose
+                Outcome(job.fence.task_id, job.result, None if job.acked else lease)
+                for job in jobs
+                if job.result is not None
+            ]
+        )
+
+    def _stored(self, jobs: list[Job], reply: Reply[tuple[Exception | None, ...]]) -> None:
+        if self._life is None:
+            return  # this pool has ended, and its jobs are others' now
+        verdicts = reply.outcome
+        if isinstance(verdicts, Exception):
+            if isinstance(verdicts, ActorFailed):  # it restarts
+                self.start_soon(self._store_again, jobs, name="pool: store results again")
+            return
+        if self._wiring.hooks and "post_save" in self._wiring.hooks:
+            self.start_soon(self._after_save, jobs, verdicts, name="pool: post_save")
+        else:
+            self._judge(jobs, verdicts)
+
+    def _judge(self, jobs: list[Job], verdicts: tuple[Exception | None, ...]) -> None:
+        """Settle what is stored; see to the rest."""
+        settled = []
+        for job, verdict in zip(jobs, verdicts, strict=True):
             if verdict is None:
-                ready.append(job)
-                if hook:
-                    await self._post_save(job)
+                settled.append(job)
             elif isinstance(verdict, StaleResult):
                 # refused if the lease is indeed lost; if only we believed so, it runs again
                 job.settlement = Settlement(job.fence, Ending.GIVE_BACK)
-                ready.append(job)
+                settled.append(job)
             else:
                 self.start_soon(self._save_again, job, name="pool: store a result again")
-        return ready
+        if settled:
+            self._settle(settled)
 
-    async def _store(self, jobs: list[Job]) -> tuple[Exception | None, ...]:
+    async def _after_save(self, jobs: list[Job], verdicts: tuple[Exception | None, ...]) -> None:
+        for job, verdict in zip(jobs, verdicts, strict=True):
+            if verdict is None:
+                await self._post_save(job)
+        self._judge(jobs, verdicts)
+
+    async def _store_again(self, jobs: list[Job]) -> None:
+        verdicts = await self._ask_to_store(jobs)
+        if "post_save" in self._wiring.hooks:
+            await self._after_save(jobs, verdicts)
+        else:
+            self._judge(jobs, verdicts)
+
+    async def _ask_to_store(self, jobs: list[Job]) -> tuple[Exception | None, ...]:
         while True:
-            outcomes = tuple(
-                [
-                    Outcome(job.fence.task_id, job.result, self._until_of(job))
-                    for job in jobs
-                    if job.result is not None
-                ]
-            )
             try:
-                return await self._wiring.results.ask(SetResults(outcomes))
-            except ActorFailed as failed:
-                if failed.handled:
-                    log.warning("the result backend crashed while storing; storing again")
-
-    def _until_of(self, job: Job) -> float:
-        return _FOREVER if job.acked else self._until  # acknowledged early: no lease to lose
+                return await self._wiring.results.ask(SetResults(self._outcomes(jobs)))
+            except ActorFailed:
+                log.warning("the result backend crashed before it had stored; storing again")
 
     async def _save_again(self, job: Job) -> None:
         """The backend refused a result: try again, then keep the task in the dead letters (32)."""
@@ -615,7 +700,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             if job.lost:
                 self._drop(job)
                 return
-            (verdict,) = await self._store([job])
+            (verdict,) = await self._ask_to_store([job])
             if verdict is None or isinstance(verdict, StaleResult):
                 break
         fence = job.fence
@@ -690,4 +775,3 @@ def _settlements(jobs: list[Job]) -> tuple[Settlement, ...]:
     )
 
 
-_FOREVER = float("inf")
