@@ -178,7 +178,7 @@ def simulate(
         set_environment(simulated_environment())
         with watchdog.scope:
             return await async_fn(*args)
-        raise Stuck(watchdog.complaint)
+        raise Stuck(watchdog.complaint)  # cancelled, and nothing else
 
     def run() -> R:
         return trio.run(watched, clock=watchdog.clock, instruments=instruments)
@@ -186,11 +186,14 @@ def simulate(
     with scheduler(Player(tape or Tape(), watchdog.on_batch)):
         try:
             # a context of its own: the environment does not leak out
-            return contextvars.copy_context().run(run)
-        except trio.TrioInternalError as error:
-            if isinstance(error.__cause__, Stuck):
-                raise error.__cause__ from None
+            value = contextvars.copy_context().run(run)
+        except BaseException as error:
+            if watchdog.complaint:  # whatever the program made of being cancelled
+                raise Stuck(watchdog.complaint) from error
             raise
+    if watchdog.complaint:
+        raise Stuck(watchdog.complaint)
+    return value
 
 
 def _tasks(

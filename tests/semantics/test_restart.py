@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.lowlevel
 import trio.testing
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from actorq.actor import Actor
@@ -216,9 +216,14 @@ def test_21_a_restart_touches_exactly_its_set_in_order(
     strategy=st.sampled_from(Strategy),
     crashers=st.sets(st.integers(0, 3), min_size=2),
     failing=st.sampled_from([None, 0, 1, 2, 3]),
+    dies=st.sampled_from([None, 0.0, 0.1, 0.2, 0.3]),
 )
 def test_21_restarts_that_overlap_leave_everybody_running_once(
-    tape: Tape, strategy: Strategy, crashers: set[int], failing: int | None
+    tape: Tape,
+    strategy: Strategy,
+    crashers: set[int],
+    failing: int | None,
+    dies: float | None,
 ) -> None:
     """21. Crashes in the same instant, and starts that fail on the way, end with one life each."""
     alive: dict[str, int] = dict.fromkeys("abcd", 0)
@@ -235,6 +240,12 @@ def test_21_restarts_that_overlap_leave_everybody_running_once(
                 raise Broken
             alive[self.name] += 1
             assert alive[self.name] == 1
+            if dies is not None and self.name == "abcd"[min(crashers)] and starts[self.name] == 2:
+                self.start_soon(self.die, dies)
+
+        async def die(self, after: float) -> None:
+            await trio.sleep(after)
+            raise Broken
 
         async def on_stop(self) -> None:
             alive[self.name] -= 1
@@ -253,6 +264,8 @@ def test_21_restarts_that_overlap_leave_everybody_running_once(
             await trio.sleep(10)
             assert alive == dict.fromkeys("abcd", 1)
             assert all(ref.statistics().state == "running" for ref in refs)
+            if dies is not None:
+                return
             if strategy is Strategy.ONE_FOR_ONE:
                 extra = {n: 1 + (n == failing) for n in crashers}
                 assert starts == {name: 1 + extra.get(n, 0) for n, name in enumerate("abcd")}
@@ -302,6 +315,8 @@ def test_21_a_start_that_fails_touches_nobody_before_it() -> None:
     period=st.sampled_from([1.0, 5.0]),
     gaps=st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.5, 5.0, 6.0]), min_size=1, max_size=8),
 )
+@example(tape=Tape(), intensity=1, period=5.0, gaps=[0.0, 5.0])  # the boundary counts
+@example(tape=Tape(), intensity=1, period=5.0, gaps=[0.0, 6.0])
 def test_22_more_incidents_than_the_intensity_end_the_supervisor(
     tape: Tape, intensity: int, period: float, gaps: list[float]
 ) -> None:
@@ -381,6 +396,32 @@ def test_22_giving_up_stops_children_in_reverse_and_goes_to_the_parent(
     simulate(program, tape=tape)
 
 
+@given(tape=tapes, strategy=st.sampled_from([Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE]))
+def test_22_a_group_that_crashes_together_is_one_incident(tape: Tape, strategy: Strategy) -> None:
+    """22. A group restart is one incident, also if its members crash while they are stopped."""
+
+    async def program() -> None:
+        async with open_kernel() as kernel:
+            group = await kernel.spawn_supervisor(
+                "group", strategy=strategy, intensity=1, backoff=Backoff(base=1)
+            )
+            refs = [
+                await group.spawn(
+                    lambda name=name: Tracer(name, [], 0.5),  # type: ignore[misc]
+                    name=name,
+                )
+                for name in "abc"
+            ]
+            await refs[0].tell("crash")
+            await trio.sleep(0.75)  # a is down, c is being stopped, b waits its turn
+            await refs[1].tell("crash")
+            await trio.sleep(10)
+            assert group.statistics().incidents == 1
+            assert [ref.statistics().restarts for ref in refs] == [1, 1, 1]
+
+    simulate(program, tape=tape)
+
+
 @given(tape=tapes, failures=st.integers(1, 5), base=st.sampled_from([0.5, 2.0]))
 def test_23_a_restart_whose_on_start_fails_is_one_more_incident(
     tape: Tape, failures: int, base: float
@@ -430,6 +471,61 @@ def test_23_the_supervisor_obeys_stop_while_it_retries(tape: Tape, when: float) 
         return trio.current_time()
 
     assert simulate(program, tape=tape) == pytest.approx(when)
+
+
+@given(tape=tapes)
+def test_23_nothing_starts_once_the_supervisor_stops(tape: Tape) -> None:
+    """23. ... a restart that is due while siblings are being stopped does not take place."""
+    log: list[tuple[str, str]] = []
+
+    async def program() -> None:
+        async with open_kernel(backoff=Backoff(base=1, jitter=0)) as kernel:
+            ref = await kernel.spawn(lambda: Tracer("a", log), name="a")
+            await kernel.spawn(lambda: Tracer("b", log, 4), name="b")
+            await ref.tell("crash")
+            await trio.testing.wait_all_tasks_blocked()
+            log.clear()
+        assert trio.current_time() == 4
+        assert log == [("stops", "b"), ("stopped", "b")]
+
+    simulate(program, tape=tape)
+
+
+@given(tape=tapes, strategy=st.sampled_from(Strategy), fails=st.integers(0, 2))
+def test_23_a_start_that_fails_holds_up_those_behind_it_no_longer_than_its_retry(
+    tape: Tape, strategy: Strategy, fails: int
+) -> None:
+    """23. A supervisor that was restarted itself: one child's start fails; all come up."""
+    lives = [0, 0, 0]
+
+    class Fails(Actor[Any]):
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+        async def on_start(self) -> None:
+            lives[self.n] += 1
+            if self.n == fails and lives[self.n] == 2:
+                raise Broken
+
+        async def receive(self, message: Any) -> Any:
+            return message
+
+    async def program() -> None:
+        async with crashing_kernel() as kernel:
+            group = await kernel.spawn_supervisor(
+                "group", strategy=strategy, intensity=1, period=0.5, backoff=QUICK
+            )
+            refs = [
+                await group.spawn(lambda n=n: Fails(n), name=f"{n}")  # type: ignore[misc]
+                for n in range(3)
+            ]
+            for _ in range(2):
+                crash(refs[0] if fails else refs[1])
+                await trio.testing.wait_all_tasks_blocked()
+            for ref in refs:
+                assert await ask_any(ref, "up") == "up"
+
+    simulate(program, tape=tape)
 
 
 @given(
@@ -577,7 +673,7 @@ def test_25_timers_follow_the_model(tape: Tape, script: list[Any], gap: float) -
 @given(tape=tapes, change=st.sampled_from(["replace", "cancel", "crash"]))
 def test_25_a_message_that_is_queued_already_is_void_too(tape: Tape, change: str) -> None:
     """25. ... even if already queued: it fired while the actor was busy, then it was changed."""
-    log: list[str] = []
+    log: list[tuple[str, float]] = []
 
     class Late(Actor[Any]):
         async def on_start(self) -> None:
@@ -585,7 +681,7 @@ def test_25_a_message_that_is_queued_already_is_void_too(tape: Tape, change: str
 
         async def receive(self, message: Any) -> None:
             if message != "go":
-                log.append(message)
+                log.append((message, trio.current_time()))
                 return
             self.set_timer("x", 1, "old")
             await trio.sleep(2)  # it has fired by now, and waits its turn
@@ -607,9 +703,9 @@ def test_25_a_message_that_is_queued_already_is_void_too(tape: Tape, change: str
     assert (
         log
         == {
-            "replace": ["new"],
+            "replace": [("new", 11)],
             "cancel": [],
-            "crash": ["new life"],
+            "crash": [("new life", 52)],
         }[change]
     )
 

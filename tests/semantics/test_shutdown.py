@@ -282,9 +282,8 @@ def test_47_a_shielded_cleanup_that_asks_a_dead_actor_gets_an_error_not_silence(
 
     with pytest.raises(SystemFailed):
         simulate(program, tape=tape)
-    assert told[0] == "ActorStopped"
-    assert told[1] == "hello"
-    assert len(told) == 2 or told[2] == "ActorStopped"
+    later = ["ActorStopped"] if dead == "gives up later" else []
+    assert told == ["ActorStopped", "hello", *later]
 
 
 @given(
