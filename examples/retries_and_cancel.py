@@ -75,11 +75,11 @@ async def main() -> None:
             print("endless:   ", error)
 
         # waiting for a result takes no timeout: Trio has that already
-        handle = await sys.enqueue(endless)
+        running = await sys.enqueue(endless)
         with trio.move_on_after(0.05) as patience:
-            await handle.result()
+            await running.result()
         print("patience:   gave up waiting:", patience.cancelled_caught)
-        await handle.cancel()  # or the end of `async with` would wait for it, 30 seconds long
+        await running.cancel()  # or the end of `async with` would wait for it, 30 seconds long
 
         for dead in await sys.dead_tasks():  # what failed for good is kept
             print("dead:      ", dead.message.task_name, dead.reason, f"attempts={dead.attempts}")
