@@ -407,7 +407,7 @@ def test_22_a_group_that_crashes_together_is_one_incident(tape: Tape, strategy: 
             )
             refs = [
                 await group.spawn(
-                    lambda name=name: Tracer(name, [], 0.5),  # type: ignore[misc]
+                    lambda name=name: Tracer(name, [], 0 if name == "b" else 0.5),  # type: ignore[misc]
                     name=name,
                 )
                 for name in "abc"
@@ -674,10 +674,13 @@ def test_25_timers_follow_the_model(tape: Tape, script: list[Any], gap: float) -
 def test_25_a_message_that_is_queued_already_is_void_too(tape: Tape, change: str) -> None:
     """25. ... even if already queued: it fired while the actor was busy, then it was changed."""
     log: list[tuple[str, float]] = []
+    lives: list[None] = []
 
     class Late(Actor[Any]):
         async def on_start(self) -> None:
-            self.set_timer("x", 50, "new life")
+            lives.append(None)
+            for _ in lives:  # as many as to be level with the last life, were they counted anew
+                self.set_timer("x", 50, "new life")
 
         async def receive(self, message: Any) -> None:
             if message != "go":
