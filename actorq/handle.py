@@ -10,6 +10,7 @@ from actorq.message import TaskId
 from actorq.progress import TaskProgress
 from actorq.protocol import (
     Cancel,
+    Doubt,
     GetProgress,
     GetResult,
     IsResultReady,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 T = TypeVar("T")
 
-_LIVE = {"scheduled", "ready", "parked", "leased"}
+_LIVE = {"scheduled", "ready", "parked", "leased", "ending"}
 
 
 async def ask_again(ref: ActorRef[Any], message: Message[T]) -> T:
@@ -44,10 +45,14 @@ async def ask_again(ref: ActorRef[Any], message: Message[T]) -> T:
         except ActorFailed:
             continue
         except ActorStopped:
-            raise SystemClosed(
-                f"the system has closed; its {ref.name} answers no more. Ask inside "
-                f"`async with actorq.open_system()`"
-            ) from None
+            raise _closed(ref) from None
+
+
+def _closed(ref: ActorRef[Any]) -> SystemClosed:
+    return SystemClosed(
+        f"the system has closed; its {ref.name} answers no more. Ask inside "
+        f"`async with actorq.open_system()`"
+    )
 
 
 class TaskHandle(Generic[R]):
@@ -100,7 +105,7 @@ class TaskHandle(Generic[R]):
             except (ActorFailed, ActorStopped):
                 result = None
             if result is None:
-                result = await self._wait_outside(True)
+                result = await self._wait_outside(True, sure=False)
         else:
             result = await self._wait(True)
         if result.error is not None:
@@ -113,7 +118,7 @@ class TaskHandle(Generic[R]):
         Needs no clean-up: leave the loop when you like.  A reader that lags behind by more than 64
         updates misses the oldest.
         """
-        return ProgressUpdates(self._system, self.task_id)
+        return ProgressUpdates(self._system, self.task_id, known=self._known)
 
     async def get_progress(self) -> TaskProgress | None:
         """The latest progress, if there is any.  Always a checkpoint."""
@@ -132,28 +137,31 @@ class TaskHandle(Generic[R]):
         slot = current_slot.get()
         job = None if slot is None else slot.job
         if slot is None or job is None:
-            return await self._wait_outside(with_logs)
+            return await self._wait_outside(with_logs, sure=self._known)
         await slot.suspend(job)
         try:
-            return await self._wait_outside(with_logs)
+            return await self._wait_outside(with_logs, sure=self._known)
         finally:
             await slot.resume(job)
 
-    async def _wait_outside(self, with_logs: bool) -> TaskResult[Any]:
-        results = self._system.wiring.results
-        if self._known:
-            result = await ask_again(results, WaitResult(self.task_id, with_logs))
-            if result is not None:
-                return result
-        # a stranger's id, or a backend that may have forgotten: is there anything to wait for?
-        where = await ask_again(self._system.wiring.broker, Locate(self.task_id))
-        if where in _LIVE:
-            result = await ask_again(results, WaitResult(self.task_id, with_logs, live=True))
-        else:  # ended: its result was stored before the broker knew
-            result = await ask_again(results, GetResult(self.task_id, with_logs))
-        if result is None:
-            raise ResultGetError(f"the result of task {self.task_id!r} cannot be had")
-        return result
+    async def _wait_outside(self, with_logs: bool, *, sure: bool) -> TaskResult[Any]:
+        wiring = self._system.wiring
+        live = False
+        while True:
+            if sure:
+                try:
+                    result = await wiring.results.ask(WaitResult(self.task_id, with_logs, live))
+                except ActorFailed:  # what was about to be stored may be lost with it
+                    result = None
+                except ActorStopped as stopped:
+                    raise _closed(wiring.results) from stopped
+                if result is not None:
+                    return result
+            # a stranger's id, or one that may be forgotten or lost: is there anything to wait for?
+            where = await ask_again(wiring.broker, Locate(self.task_id))
+            if where not in _LIVE:  # ended: its result was stored before the broker knew, if ever
+                return await ask_again(wiring.results, GetResult(self.task_id, with_logs))
+            sure = live = True
 
     def _fresh(self, result: TaskResult[Any]) -> TaskResult[R]:
         """A copy: the stored result is shared by everybody who asks."""
@@ -185,21 +193,29 @@ class TaskHandle(Generic[R]):
 class ProgressUpdates:
     """Iterates over a task's progress.  Made by `TaskHandle.progress`."""
 
-    __slots__ = ("_after", "_system", "_task_id")
+    __slots__ = ("_after", "_known", "_system", "_task_id")
 
-    def __init__(self, system: System, task_id: TaskId) -> None:
+    def __init__(self, system: System, task_id: TaskId, *, known: bool) -> None:
         self._system = system
         self._task_id = task_id
+        self._known = known
         self._after = -1
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> TaskProgress:
-        update = await ask_again(
-            self._system.wiring.results, NextProgress(self._task_id, self._after)
-        )
-        if update is None:
-            raise StopAsyncIteration
-        self._after, progress = update
-        return progress
+        results = self._system.wiring.results
+        live = None if self._known else await self._is_live()
+        while True:
+            update = await ask_again(results, NextProgress(self._task_id, self._after, live))
+            if update is None:
+                raise StopAsyncIteration
+            if not isinstance(update, Doubt):
+                self._after, progress = update
+                return progress
+            live = await self._is_live()
+
+    async def _is_live(self) -> bool:
+        where = await ask_again(self._system.wiring.broker, Locate(self._task_id))
+        return where in _LIVE

@@ -26,6 +26,7 @@ class Job:
     __slots__ = (
         "acked",
         "began",
+        "begun",
         "cancelled",
         "error",
         "failures",
@@ -45,6 +46,7 @@ class Job:
         self.message, self.fence, self.failures = delivery
         self.task: Task[..., Any] | None = None
         self.began = 0.0  #: when it was begun, on the engine's clock
+        self.begun = False  #: a slot has taken it
         self.scope: trio.CancelScope | None = None  #: round its function, while that runs
         self.cancelled = False  #: somebody cancelled it
         self.lost = False  #: its lease is gone: whatever it did counts for nothing

@@ -7,6 +7,7 @@ under the kernel's root, and the client's side: binding calls, sending them, han
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -52,6 +53,8 @@ from actorq.supervisor import ActorSpec, SupervisorSpec
 from actorq.task import Task
 from actorq.wiring import Wiring
 
+
+log = logging.getLogger("actorq.system")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -175,10 +178,13 @@ class System(Kernel):
                 await wiring.broker.ask(Enqueue(messages))
             except ActorFailed as failed:
                 raise EnqueueUncertain(tuple(each.task_id for each in messages)) from failed
-            if "post_send" in wiring.hooks:
-                await wiring.middleware.ask(AfterSend(messages))
         except ActorStopped as stopped:
             raise SystemClosed(f"the system is closing; nothing was enqueued ({stopped})") from None
+        if "post_send" in wiring.hooks:
+            try:
+                await wiring.middleware.ask(AfterSend(messages))
+            except (ActorFailed, ActorStopped):  # promise 31: it was stored, so this must return
+                log.warning("the middleware chain failed after %d tasks were sent", len(messages))
 
     async def _fire(self, task: Task[..., Any], slot: Slot) -> None:
         """Enqueue one slot of a schedule, under an id that only this slot has."""

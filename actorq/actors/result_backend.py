@@ -286,8 +286,12 @@ class ResultBackend(Actor[ResultMessage]):
         gone = self.is_gone(task_id)
         if gone is not None:
             raise ResultGetError(gone)
-        if not wait.live and self.may_have_forgotten():
-            return None
+        if not wait.live:
+            if task_id in self._known_doubts:
+                self._raise_unsaved(task_id)
+                return None
+            if self.may_have_forgotten():
+                return None
         self._desk.park(task_id, self.defer())
         return None
 

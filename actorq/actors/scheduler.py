@@ -75,20 +75,23 @@ class Scheduler(Actor[Tick | TaskAdded]):
         self._arm()
 
     async def _fire_due(self) -> None:
+        sick: set[str] = set()
         for slot in self._table.due(self._wall()):
             task = self._by_schedule.get(slot.schedule_id)
             if task is None:
                 self._table.remove(slot.schedule_id)
                 continue
+            if slot.schedule_id in sick:
+                continue  # its slots stay in order
             try:
                 await self._fire(task, slot)
             except Exception:
                 # the slot stays owed: tried again after a pause, under the same task id
-                self._failures += 1
+                sick.add(slot.schedule_id)
                 log.exception("slot %s of %r could not be enqueued", slot.planned, task.name)
-                return
-            self._table.fired(slot)
-            self._failures = 0
+            else:
+                self._table.fired(slot)
+        self._failures = self._failures + 1 if sick else 0
 
     def _arm(self) -> None:
         now = self._wall()
@@ -96,5 +99,10 @@ class Scheduler(Actor[Tick | TaskAdded]):
         if wakeup is None:
             self.cancel_timer("tick")
             return
-        pause = min(RECHECK, 0.5 * 2.0 ** min(self._failures, 10)) if self._failures else 0.0
-        self.set_timer("tick", min(RECHECK, max(wakeup - now, pause, 0.0)), Tick())
+        pause = max(0.0, wakeup - now)
+        if self._failures:  # what is owed is tried again later; what is not yet due keeps its time
+            pause = 0.5 * 2.0 ** min(self._failures, 10)
+            planned = self._table.next_planned()
+            if planned is not None:
+                pause = min(pause, max(0.0, planned - now))
+        self.set_timer("tick", min(RECHECK, pause), Tick())

@@ -181,8 +181,11 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         if self._jobs:
             names = sorted({job.message.task_name for job in self._jobs.values()})
             log.warning("giving back %d jobs: %s", len(self._jobs), ", ".join(names))
-        self._hand_over([job for job in self._jobs.values() if job.acked])
-        self._give_back(list(self._jobs.values()))
+        jobs = list(self._jobs.values())
+        self._hand_over([job for job in jobs if job.acked])
+        # after a crash, what had begun counts as an attempt: the next session takes it (promise 29)
+        self._give_back([job for job in jobs if self._draining or not job.begun])
+        self._doubt([job for job in jobs if not job.acked and job.message.options.ack in _EARLY])
 
     def _hand_over(self, acked: list[Job]) -> None:
         """Nobody will run these again: see to it that their waiters hear of them."""
@@ -206,6 +209,15 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 self._wiring.results.tell_nowait(SetResults(tuple(outcomes)))
             except (MailboxFull, ActorStopped):
                 log.error("the results of %d acknowledged tasks are lost", len(outcomes))
+
+    def _doubt(self, jobs: list[Job]) -> None:
+        """These may have been acknowledged just now: whether they live, only the broker knows."""
+        if jobs:
+            try:
+                doubtful = tuple([job.fence.task_id for job in jobs])
+                self._wiring.results.tell_nowait(DoubtResults(doubtful))
+            except (MailboxFull, ActorStopped):
+                log.error("who waits for %d tasks does not hear of their worker's end", len(jobs))
 
     def _give_back_waiting(self) -> None:
         waiting = list(self._waiting)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import actorq
@@ -102,9 +102,7 @@ async def run_plans(
     results: list[Any] = [None] * len(drawn)
 
     @actorq.task
-    async def work(
-        n: int, seconds: float | None, failures: int, ctx: Context = Depends()
-    ) -> int:
+    async def work(n: int, seconds: float | None, failures: int, ctx: Context = Depends()) -> int:
         await log.job(n, seconds, ctx.attempt)
         if log.ends[n] <= failures:
             raise ValueError(f"end {log.ends[n]} of {n}")
@@ -154,7 +152,8 @@ def test_28_30_no_crash_loses_a_task_a_lease_or_a_result(
                     assert plan.ack == "when_executed"
                     assert log.ends[n] >= 1
                     continue
-                crash(sys.actor("results"))
+                if len(faults) < 3:  # the fourth would be too many
+                    crash(sys.actor("results"))
                 again = await stored.get_result()
                 assert (again.is_err, again.return_value, again.attempts) == (
                     result.is_err,
@@ -439,7 +438,7 @@ def swept(
             handle = await enqueue_for_sure(sys, work.using(task_id=f"task-{n}"), n)
             try:
                 outcomes.append(await handle.result())
-            except ResultGetError as lost:
+            except (ResultGetError, WorkerLost) as lost:
                 outcomes.append(lost)
 
         async with open_system(broker, backoff=QUICK) as sys:
@@ -453,7 +452,7 @@ def swept(
             for n in range(2):  # who asks later is told too
                 try:
                     assert await sys.handle(f"task-{n}").result() == n
-                except ResultGetError:
+                except (ResultGetError, WorkerLost):
                     assert ack != "when_saved"
         if ack == "when_saved":
             assert sorted(outcomes) == [0, 1]
@@ -522,9 +521,7 @@ def test_32_a_crash_at_any_await_point_of_any_schedule_loses_nothing(
     u=st.sampled_from([0.0, 0.25, 0.999]),
     tape=tapes,
 )
-def test_33_attempts_and_their_distance(
-    retries: int, failures: int, u: float, tape: Tape
-) -> None:
+def test_33_attempts_and_their_distance(retries: int, failures: int, u: float, tape: Tape) -> None:
     """33, A20, T32: n retries are n + 1 runs at most; each waits as long as its back-off says."""
 
     async def main() -> None:
@@ -926,7 +923,9 @@ def test_38_nothing_starts_before_its_time(
     period=st.sampled_from([3.0, 7.0]),
     catch_up=st.sampled_from(CatchUp),
     faults=st.lists(
-        st.builds(Crash, st.sampled_from([1.0, 3.0, 6.0, 7.0, 20.0, 21.0]), st.sampled_from(ACTORS)),
+        st.builds(
+            Crash, st.sampled_from([1.0, 3.0, 6.0, 7.0, 20.0, 21.0]), st.sampled_from(ACTORS)
+        ),
         max_size=3,
     ),
     leap=st.sampled_from([0.0, 0.0, 100.0, -100.0]),
@@ -971,11 +970,11 @@ def test_40_each_slot_is_enqueued_exactly_once(
         if leap <= 0 or catch_up is CatchUp.ALL:
             assert planned == every_slot
         else:
-            missed = [slot for slot in every_slot if 10 < slot <= 10 + leap]
-            kept = [slot for slot in missed if slot in planned]
-            assert planned == [s for s in every_slot if s not in missed or s in kept]
-            if catch_up is CatchUp.LATEST:
-                assert kept == missed[-1:]
+            # the leap is noticed when the next slot was due; the newest one that was missed is not
+            # older than the period, which is less than what CatchUp.SKIP forgives
+            noticed = next(slot for slot in every_slot if slot > 10) + leap
+            missed = [slot for slot in every_slot if 10 < slot <= noticed]
+            assert planned == [s for s in every_slot if s not in missed[:-1]]
 
     simulate(main, tape=tape)
 
@@ -1045,12 +1044,12 @@ def test_42_an_unknown_task_waits_for_a_worker_that_knows_it(
                     except EnqueueUncertain:
                         continue
             handles = [
-                await enqueue_for_sure(sys, known.using(task_id=f"k{n}"), n)
-                for n in range(before)
+                await enqueue_for_sure(sys, known.using(task_id=f"k{n}"), n) for n in range(before)
             ]
             await crash_as_planned(sys, faults)
             for n, handle in enumerate(handles):
                 assert await handle.result() == n
+            await sys.wait_idle()
             counts = await sys.queue_statistics()
             assert counts.parked == counts.ready == 2
             assert not any(isinstance(key, tuple) for key in log.starts)
@@ -1148,15 +1147,25 @@ def test_43_a_waiter_is_woken_by_the_result(
     simulate(main, tape=tape)
 
 
-async def test_43_nobody_polls() -> None:
+def test_43_nobody_polls() -> None:
     """43, A27: with a waiter and a parked task, and nothing due, there is not one timer."""
-    async with open_system() as sys:
-        handle = await sys.send(TaskMessage("s", "stranger"))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(handle.wait_result)
-            await trio.testing.wait_all_tasks_blocked()
-            assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
-            nursery.cancel_scope.cancel()
+
+    async def main() -> None:
+        @actorq.task
+        async def work() -> None:
+            await trio.sleep(1)
+
+        async with open_system() as sys:
+            handle = await sys.send(TaskMessage("s", "stranger"))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(handle.wait_result)
+                await (await sys.enqueue(work)).result()
+                await trio.sleep(10)  # the last look at leases that were is a third of a lease away
+                await trio.testing.wait_all_tasks_blocked()
+                assert trio.lowlevel.current_statistics().seconds_to_next_deadline == math.inf
+                nursery.cancel_scope.cancel()
+
+    simulate(main, limit=math.inf)
 
 
 def test_43_a_short_job_is_reported_though_its_neighbours_run_on() -> None:
@@ -1464,10 +1473,3 @@ def test_41_a_parent_that_is_cancelled_while_it_waits_leaves_no_slot_behind(
         assert log.most_running <= slots
 
     simulate(main, tape=tape)
-
-
-def _unused(_: Awaitable[object] = NotImplemented) -> None: ...
-
-
-#: The state machine and the sweeps above are the slow ones; the rest keeps to the default.
-settings.get_profile("actorq")

@@ -119,7 +119,8 @@ class InMemoryBroker(Broker):
         """What is to be told to a session."""
         if not self.queue.notices:
             return ()
-        return tuple(self.queue.notices.pop(session, ()))
+        notices = self.queue.notices.pop(session, ())
+        return tuple(notice for notice in notices if self.queue.is_leased(notice.fence))
 
     def outbox(self) -> deque[Outcome]:
         """The queue's own."""

@@ -400,6 +400,11 @@ class Queue:
             return _DEAD.value
         return _DONE.value if task_id in self.done else "unknown"
 
+    def is_leased(self, fence: Fence) -> bool:
+        """Whether this delivery is still with its worker."""
+        entry = self.live.get(fence.task_id)
+        return entry is not None and entry.state is _LEASED and entry.token == fence.token
+
     @property
     def claimable(self) -> int:
         """Tasks that a worker could have now."""

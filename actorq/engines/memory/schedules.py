@@ -123,9 +123,14 @@ class ScheduleTable:
         """
         if self._owing:
             return now
+        planned = self.next_planned()
+        return None if planned is None else max(now, planned)
+
+    def next_planned(self) -> float | None:
+        """The next slot of a schedule that owes none; None if there is none."""
         while self._heap and self._is_stale(self._heap[0]):
             heapq.heappop(self._heap)
-        return max(now, self._heap[0][0]) if self._heap else None
+        return self._heap[0][0] if self._heap else None
 
     def _decide(self, schedule_id: str, now: float) -> None:
         schedule = self._schedules[schedule_id]
