@@ -16,17 +16,18 @@ import attrs
 
 
 _id_bits = random.Random()
-# a forked child would go on with its parent's numbers
-os.register_at_fork(after_in_child=_id_bits.seed)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    # a forked child would go on with its parent's numbers
+    os.register_at_fork(after_in_child=_id_bits.seed)
 
 
 def new_task_id() -> str:
     """A time-ordered id: 12 hex digits of Unix milliseconds, then 20 random ones (RFC 9562's idea).
 
     Time first, so that ids sort by age and indexes stay dense; 80 random bits, so that no two meet.
-    An id is no secret: the bits are not from the system's random source, which costs five times more.
+    An id is no secret: the bits are not the operating system's, which cost five times as much.
     """
-    return "%012x%020x" % (time.time_ns() // 1_000_000, _id_bits.getrandbits(80))
+    return f"{time.time_ns() // 1_000_000:012x}{_id_bits.getrandbits(80):020x}"
 
 
 @attrs.frozen
