@@ -34,9 +34,9 @@ def test_a_forked_child_makes_ids_of_its_own() -> None:
 import os
 from actorq.environment import new_task_id
 child = os.fork()
-print(new_task_id()[12:], flush=True)
 if child:
-    os.waitpid(child, 0)
+    os.waitpid(child, 0)  # else the two lines may mix
+print(new_task_id()[12:], flush=True)
 """
     # a process of its own: this one may have threads, with which forking is no good
     ran = subprocess.run(
