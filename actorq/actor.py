@@ -7,7 +7,7 @@ which the incarnation sets before `on_start` and which nobody else touches.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, TypeVarTuple
 
 from actorq.ref import ActorRef
 from actorq.reply import Reply
@@ -28,9 +28,10 @@ class Actor(Generic[M]):
     calling the factory that was given to `spawn` again); ref, mailbox and watchers stay.
     """
 
-    #: Let other tasks run once before each `flush`, while messages keep coming one by one: a sender
-    #: in a loop then makes batches.  Costs one pass of the scheduler (2 µs) when nothing comes.
-    linger: ClassVar[bool] = False
+    #: Let other tasks run before the next `flush`, as long as that brings more messages: a sender in
+    #: a loop then makes a batch.  Costs two passes of the scheduler when nothing comes.  May be set
+    #: by `receive` and taken back by `flush`.
+    linger: bool = False
 
     _life: Incarnation | None = None
 

@@ -166,7 +166,6 @@ class Incarnation:
         receive = actor.receive
         flush = actor.flush if type(actor).flush is not Actor.flush else None
         unflushed = False
-        linger = actor.linger
         lingered = 0  #: passes of the scheduler that this burst has waited for more
         reply: Reply[Any] | None
         impatient = 0  #: flushes to go without lingering, since the last time was in vain
@@ -188,7 +187,7 @@ class Incarnation:
                     item = mailbox.receive_nowait()
                 except trio.WouldBlock:
                     if unflushed and flush is not None:
-                        if linger and lingered < 2:
+                        if actor.linger and lingered < 2:
                             # two: in the first pass, we may come before who was just answered
                             if lingered or not impatient:
                                 lingered += 1

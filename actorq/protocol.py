@@ -5,11 +5,11 @@ Kept apart from the actors, so that none of them imports a sibling.  Values only
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
 import attrs
-import trio
 
 from actorq.message import Delivery, Fence, TaskId, TaskMessage
 from actorq.progress import TaskProgress
@@ -29,13 +29,14 @@ class Enqueue(Message[None]):
 
 @attrs.frozen
 class OpenSession(Message["Session"]):
-    """Begin to work: tasks come through *work*, at most *allowance* of them until told otherwise.
+    """Begin to work: *deliver* is called with tasks, at most *allowance* until told otherwise.
 
+    It is called in the step in which they are leased, and answers False if nobody takes them any more.
     An older session of the same worker ends: its jobs become available.
     """
 
     worker: str
-    work: trio.MemorySendChannel[Batch]
+    deliver: Callable[[Batch], bool]
     allowance: int
 
 
@@ -71,6 +72,7 @@ class Batch(NamedTuple):
 
     session: int
     deliveries: tuple[Delivery, ...]
+    lease: Lease
 
 
 @attrs.frozen

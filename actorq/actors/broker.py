@@ -94,7 +94,7 @@ class _Sweep(Message[None]):
 class Demand:
     """What one worker session wants, and has got."""
 
-    work: trio.MemorySendChannel[Batch]
+    deliver: Callable[[Batch], bool]
     lease: Lease
     allowed: int
     sent: int = 0
@@ -115,8 +115,6 @@ class Counter:
 
 class Broker(Actor[BrokerMessage]):
     """Declares tasks, and keeps the queue.  Use an engine's: `InMemoryBroker()`."""
-
-    linger = True  # who enqueues one by one in a loop gets the pool a batch
 
     #: Seconds for which a worker's jobs are its own without a sign of life.
     lease: float = 30.0
@@ -307,6 +305,7 @@ class Broker(Actor[BrokerMessage]):
         """Answer one message; see `actorq.protocol`."""
         kind = type(message)
         if kind is Enqueue:
+            self.linger = True  # who enqueues one by one in a loop makes a batch for the pool
             try:
                 await self.store(message.messages, self._wiring.clock())  # type: ignore[union-attr]
             except ActorqError as refusal:
@@ -324,12 +323,12 @@ class Broker(Actor[BrokerMessage]):
                 return await self._extend(session)
             case Allow(session, allowance):
                 self._allow(session, allowance)
-            case OpenSession(worker, work, allowance):
+            case OpenSession(worker, deliver, allowance):
                 now = self._wiring.clock()
                 session = await self.open_session(worker, now)
                 self._end_lost_sessions()
                 lease = Lease(now + self.lease)
-                self._counter.demands[session] = Demand(work, lease, allowance)
+                self._counter.demands[session] = Demand(deliver, lease, allowance)
                 return Session(session, self.lease, lease)
             case NextNotices(session):
                 self._counter.listeners[session] = self.defer()
@@ -357,6 +356,7 @@ class Broker(Actor[BrokerMessage]):
     async def flush(self) -> None:
         """After a burst: match work with demand, pass on notices, set the timers."""
         counter = self._counter
+        self.linger = False
         if self.claimable():
             await self._match()
         if counter.listeners:
@@ -399,9 +399,7 @@ class Broker(Actor[BrokerMessage]):
                 continue
             demand.sent += len(deliveries)
             demand.lease.until = now + self.lease
-            try:
-                demand.work.send_nowait(Batch(session, deliveries))
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
+            if not demand.deliver(Batch(session, deliveries, demand.lease)):
                 # the worker is gone: its next session, or the lease's end, frees them
                 demand.allowed = demand.sent
             if len(demands) > 1:  # to the back of the queue

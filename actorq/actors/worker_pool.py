@@ -58,6 +58,7 @@ from actorq.protocol import (
     SetResults,
     Settle,
     Settlement,
+    TaskKnown,
     UnsavedResult,
 )
 from actorq.ref import Message
@@ -124,6 +125,26 @@ class Slot:
             await self.pool.resume()
 
 
+class Inlet:
+    """Where the broker puts the work of one session."""
+
+    __slots__ = ("_pool",)
+
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool: WorkerPool | None = pool
+
+    def close(self) -> None:
+        """Take no more."""
+        self._pool = None
+
+    def __call__(self, batch: Batch) -> bool:
+        """Take *batch*; False if the session, or the pool, has ended."""
+        if self._pool is None or self._pool._is_ending():
+            return False
+        self._pool.take(batch)
+        return True
+
+
 class WorkerPool(Actor[Renew | GetPoolStatistics]):
     """Runs tasks, at most *concurrency* at a time."""
 
@@ -138,13 +159,14 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._jobs: dict[int, Job] = {}  #: every job held, by fence token
         self._waiting: deque[Job] = deque()
         self._ended: list[Job] = []
-        self._inlet, self._work = trio.open_memory_channel[Batch | None](math.inf)
+        self._inlet = Inlet(self)
+        self._parked: dict[trio.lowlevel.Task, None] = {}  #: free slots; the last is woken first
         self._received = 0  #: deliveries that came in this session
         self._running = 0  #: jobs taken by a slot and not settled
         self._resumers = trio.lowlevel.ParkingLot()  #: suspended jobs that want a slot again
         self._slots = 0
-        self._idle = 0  #: slots that wait for work
         self._waking = 0  #: slots that were woken, or started, and have not run yet
+        self._reporter = trio.lowlevel.ParkingLot()  #: where the reporter waits
         self._gated = False  #: jobs wait for a running one to end, and no slot looks at them
         self._suspended = 0
         self._draining = False
@@ -158,6 +180,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         """Open a session, and send the first slot to wait for work."""
         self._context = contextvars.copy_context()
         await self._open_session()
+        self.start_soon(self._report_for_all, name="pool: reporter")
         self._start_slot()
 
     async def receive(self, message: Renew | GetPoolStatistics) -> Any:
@@ -186,6 +209,14 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         # after a crash, what had begun counts as an attempt: the next session takes it (promise 29)
         self._give_back([job for job in jobs if self._draining or not job.begun])
         self._doubt([job for job in jobs if not job.acked and job.message.options.ack in _EARLY])
+
+    def _is_ending(self) -> bool:
+        """This life is over, or about to be: it must not start anything any more.
+
+        To be asked by what others call: from a crash on, the nursery may be closed at any moment.
+        """
+        life = self._life
+        return life is None or life.nursery.cancel_scope.cancel_called
 
     def _hand_over(self, acked: list[Job]) -> None:
         """Nobody will run these again: see to it that their waiters hear of them."""
@@ -240,8 +271,10 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
 
     async def _open_session(self) -> None:
         self._received = 0
-        work: trio.MemorySendChannel[Batch] = self._inlet  # type: ignore[assignment]
-        session = await self._wiring.broker.ask(OpenSession(self._worker, work, self._free()))
+        self._inlet = Inlet(self)
+        session = await self._wiring.broker.ask(
+            OpenSession(self._worker, self._inlet, self._free())
+        )
         self._session, self._lease_seconds, self._lease = session
         self.start_soon(self._listen, session.id, name="pool: notices")
 
@@ -250,7 +283,11 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         session = self._session
         if not self._jobs or session is None:
             return
-        if await self._wiring.broker.ask(Extend(session)):
+        try:
+            extended = await self._wiring.broker.ask(Extend(session))
+        except ActorFailed:
+            extended = True  # it restarts, and we after it; one crash is no second incident
+        if extended:
             self._keep_renewing()
         else:
             await self._lose_session(session)
@@ -266,6 +303,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         if session is None or session != self._session:
             return  # known already
         self._session = None
+        self._inlet.close()
         log.warning("the worker's lease was lost; cancelling %d jobs", len(self._jobs))
         for job in tuple(self._jobs.values()):
             self._lose(job)
@@ -327,14 +365,16 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._context.run(self.start_soon, self._slot)
 
     def _wake_slot(self) -> None:
-        """See to it that a slot looks for work.  One at a time: it wakes the next."""
-        if self._waking:
+        """See to it that a slot looks for work.
+
+        Two at a time: each that finds some wakes two more, so that a hundred are up in seven passes
+        of the scheduler, and two at most in vain.
+        """
+        if self._waking > 1:
             return
-        # not `_idle`: a slot that was handed a batch and has not run yet counts there, and the wake-up
-        # would lie in the channel while that slot's job runs
-        if self._work.statistics().tasks_waiting_receive:
+        if self._parked:
             self._waking += 1
-            self._inlet.send_nowait(None)
+            trio.lowlevel.reschedule(self._parked.popitem()[0])
         elif self._slots < self._concurrency + self._suspended:
             self._start_slot()
 
@@ -356,9 +396,11 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 self._slots -= 1
                 return
             job.scope = None
-            await self._conclude(job)
+            if self._conclude(job):
+                await self._after_execute(job)
             slot.job = None
-            self._report()
+            if self._ended:
+                self._report_soon()
 
     async def _work_off(
         self, slot: Slot, scope: trio.CancelScope, clean: contextvars.Context
@@ -370,15 +412,15 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             await self._perform(job, scope)
             if job.cancelled or job.lost:
                 return  # the scope is cancelled: nothing may be awaited in it any more
-            await self._conclude(job)
+            if self._conclude(job):
+                await self._after_execute(job)
             slot.job = None
             budget -= 1
             if not budget:
                 budget = BURST
                 await trio.lowlevel.checkpoint()
-            # with more to run and another slot awake, that one reports: ours may block next
-            if self._ended and not (self._waiting and self._waking):
-                self._report()
+            if self._ended:
+                self._report_soon()
             if contextvars.copy_context() != clean:
                 return
 
@@ -388,25 +430,31 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             if self._waiting and self._running - self._suspended < self._concurrency:
                 job = self._waiting.popleft()
                 self._running += 1
-                if not self._waking and (self._waiting or not self._idle):
+                if self._waiting:
                     self._wake_slot()
+                    if len(self._waiting) > 1:
+                        self._wake_slot()
                 return job
             self._gated = bool(self._waiting)
-            self._idle += 1
-            try:
-                batch = await self._work.receive()
-            finally:
-                self._idle -= 1
-            if batch is not None:
-                self._take(batch)
-                continue
+            await self._park()
             self._waking -= 1
-            if self._ended:
-                self._report()
 
-    def _take(self, batch: Batch) -> None:
-        if batch.session != self._session:
-            return  # of a session that ended: these are not ours any more
+    async def _park(self) -> None:
+        """Wait until `_wake_slot` picks this task: a ParkingLot that wakes the last to come first."""
+        task = trio.lowlevel.current_task()
+        parked = self._parked
+        parked[task] = None
+
+        def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+            del parked[task]
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def take(self, batch: Batch) -> None:
+        """Called by the broker, through the inlet, in the step in which *batch* is leased."""
+        # known here a step before the answer to OpenSession is read
+        self._session, self._lease = batch.session, batch.lease
         self._received += len(batch.deliveries)
         for delivery in batch.deliveries:
             job = self._jobs[delivery.fence.token] = Job(delivery)
@@ -415,6 +463,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             self._give_back_waiting()
         if not self._renewing:
             self._keep_renewing()
+        self._wake_slot()
 
     def suspend(self) -> None:
         """A job waits for another: its slot may be used meanwhile."""
@@ -442,6 +491,8 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         job.begun = True
         task = job.task = self._wiring.tasks.get(message.task_name)
         if task is None:
+            log.warning("task %r is not known here; it is parked", message.task_name)
+            job.settlement = Settlement(job.fence, Ending.PARK)
             return
         options = message.options
         if options.ack is _WHEN_RECEIVED:
@@ -455,7 +506,14 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         job.began = self._wiring.clock()
         try:
             if "pre_execute" in self._wiring.hooks:
-                message = await self._wiring.middleware.ask(BeforeExecute(message))
+                try:
+                    message = await self._wiring.middleware.ask(BeforeExecute(message))
+                except ActorFailed as failed:
+                    if failed.actor != self._wiring.middleware.name or job.acked:
+                        raise
+                    # the chain crashed: not the task's fault, and we restart with it
+                    job.settlement = Settlement(job.fence, Ending.GIVE_BACK)
+                    return
                 job.message = message
             args, kwargs = task.signature.load(message.args, message.kwargs)
             if task.context_parameters():
@@ -477,6 +535,11 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             job.final = job.scope is None  # not the function's doing: it would be the same again
         except Exception as raised:  # noqa: BLE001 - a task may raise whatever it likes
             job.error = raised
+        except BaseException as raised:
+            if _is_signal(raised):
+                raise
+            job.error = RuntimeError(f"the task raised {type(raised).__name__}, no Exception")
+            job.error.__cause__ = raised
         job.scope = None
 
     async def _within(
@@ -492,21 +555,22 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 return value
         raise TaskTimeout(f"task {task.name} ran longer than its timeout of {timeout:g} s")
 
-    async def _conclude(self, job: Job) -> None:
-        """Decide what follows from how the job ended, and put it up to be reported."""
+    def _conclude(self, job: Job) -> bool:
+        """Decide what follows from how the job ended, and put it up to be reported.
+
+        True if hooks are to be run before that: then `_after_execute` puts it up.
+        """
         task, fence, message = job.task, job.fence, job.message
-        if task is None:
-            log.warning("task %r is not known here; it is parked", message.task_name)
-            job.settlement = Settlement(fence, Ending.PARK)
-            self._ended.append(job)
-            return
         if job.lost:
             self._drop(job)
-            return
+            return False
+        if task is None or (job.settlement is not None and not job.acked):
+            self._ended.append(job)  # it was not even begun
+            return False
         error = job.error
         if job.cancelled:
             error = TaskCancelled(f"task {fence.task_id} was cancelled while it ran")
-        result: TaskResult[Any] = TaskResult(
+        job.result = TaskResult(
             is_err=error is not None,
             return_value=job.value if error is None else None,
             # rebuilt from plain data: an exception that is kept keeps all its frames alive
@@ -516,18 +580,22 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             attempts=fence.attempt,
         )
         if job.cancelled:
-            error = None
+            job.error = None  # for the hooks, it did not fail
             job.settlement = Settlement(fence, Ending.CANCELLED)
         elif error is None:
             job.settlement = Settlement(fence, Ending.DONE)
         else:
             job.settlement = self._after_failure(job, error)
         hooks = self._wiring.hooks
-        if hooks and ("post_execute" in hooks or (error is not None and "on_error" in hooks)):
-            await self._after_execute(message, result, error)
-        if job.settlement.ending is not Ending.RETRY:
-            job.result = result
-        job.error = None
+        if hooks and ("post_execute" in hooks or (job.error is not None and "on_error" in hooks)):
+            return True
+        self._put_up(job)
+        return False
+
+    def _put_up(self, job: Job) -> None:
+        job.error = None  # its traceback keeps the function's frames alive
+        if job.settlement is not None and job.settlement.ending is Ending.RETRY:
+            job.result = None  # the last attempt's is the task's
         self._ended.append(job)
 
     def _injected(self, task: Task[..., Any], job: Job, message: TaskMessage) -> dict[str, Any]:
@@ -577,13 +645,13 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         reason = f"{type(error).__name__}: {error}"
         return Settlement(fence, Ending.DEAD, reason=reason, error=dump_error(error))
 
-    async def _after_execute(
-        self, message: TaskMessage, result: TaskResult[Any], error: Exception | None
-    ) -> None:
+    async def _after_execute(self, job: Job) -> None:
+        assert job.result is not None
         try:
-            await self._wiring.middleware.ask(AfterExecute(message, result, error))
+            await self._wiring.middleware.ask(AfterExecute(job.message, job.result, job.error))
         except (ActorFailed, ActorStopped):
-            log.warning("the middleware chain failed after task %s", message.task_id)
+            log.warning("the middleware chain failed after task %s", job.fence.task_id)
+        self._put_up(job)
 
     # --- reporting ---
 
@@ -601,18 +669,51 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         if self._draining and not self._jobs:
             self._quiet.set()
 
+    def _report_soon(self) -> None:
+        """Report what has ended: at once if nothing else is going on, else with what ends meanwhile.
+
+        Jobs that started together end together.  Reported one by one, a hundred of them would be two
+        hundred messages; the reporter runs in the next pass of the scheduler and makes it two.
+        """
+        if len(self._jobs) == len(self._ended):
+            self._report()
+        elif self._reporter:
+            self._reporter.unpark()
+
+    async def _report_for_all(self) -> None:
+        while True:
+            await self._reporter.park()
+            if self._ended:
+                self._report()
+
     def _report(self) -> None:
         """Have results stored, then deliveries settled: see `_stored`."""
+        if trio.current_effective_deadline() == -math.inf:
+            return  # jobs that ended in spite of our cancellation have not ended by themselves
         jobs, self._ended = self._still_ours(self._ended), []
+        if len(jobs) == 1:
+            job = jobs[0]
+            if job.result is not None and job.message.options.ack is AckMode.WHEN_SAVED:
+                self._store(jobs)
+                return
         early = [job for job in jobs if job.message.options.ack is _WHEN_EXECUTED]
         if early:
             self.start_soon(self._report_early, early, name="pool: ack, then store")
             jobs = [job for job in jobs if job.message.options.ack is not _WHEN_EXECUTED]
         unsaved = [job for job in jobs if job.result is not None]
         if len(unsaved) < len(jobs):
-            self._settle([job for job in jobs if job.result is None])
+            without = [job for job in jobs if job.result is None]
+            self._settle(without)
+            self._unpark(without)
         if unsaved:
             self._store(unsaved)
+
+    def _unpark(self, jobs: list[Job]) -> None:
+        """Those that became known while they were on their way to be parked (promise 42)."""
+        for job in jobs:
+            name = job.message.task_name
+            if job.task is None and self._wiring.tasks.get(name) is not None:
+                self.start_soon(self._wiring.broker.tell, TaskKnown(name), name="pool: unpark")
 
     def _still_ours(self, jobs: list[Job]) -> list[Job]:
         """Without those whose lease was lost since they ended: their results count for nothing."""
@@ -657,8 +758,8 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         )
 
     def _stored(self, jobs: list[Job], reply: Reply[tuple[Exception | None, ...]]) -> None:
-        if self._life is None:
-            return  # this pool has ended, and its jobs are others' now
+        if self._is_ending():
+            return  # its jobs are others' now
         verdicts = reply.outcome
         if isinstance(verdicts, Exception):
             if isinstance(verdicts, ActorFailed):  # it restarts
@@ -775,6 +876,13 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         """The job is not ours any more: there is nothing to settle, but a slot is free."""
         self._forget(job)
         self._allow()
+
+
+def _is_signal(error: BaseException) -> bool:
+    """Whether it is, or has in it, what must never be taken for a failure of the task."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(_is_signal(each) for each in error.exceptions)
+    return isinstance(error, trio.Cancelled | KeyboardInterrupt | SystemExit | GeneratorExit)
 
 
 def _settlements(jobs: list[Job]) -> tuple[Settlement, ...]:
