@@ -87,7 +87,9 @@ class TaskMessage:
         for name in ("eta", "enqueued_at"):
             value = data.get(name)
             if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int | float)
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not -_FAR < value < _FAR
             ):
                 raise EnvelopeError(f"{name} must be Unix seconds; got {value!r}")
         said = {name: data[name] for name in _OPTIONS if data.get(name) is not None}
@@ -106,6 +108,9 @@ class TaskMessage:
             enqueued_at=data.get("enqueued_at") or 0.0,
         )
 
+
+#: No moment is further away, and floats still tell seconds apart there.
+_FAR = 1e15
 
 _OPTIONS = ("labels", "timeout", "retries", "ack", "priority")
 _FIELDS = {

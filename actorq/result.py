@@ -66,6 +66,11 @@ class TaskResult(Generic[R]):
             raise EnvelopeError(
                 f"unknown fields in a result: {', '.join(sorted(map(str, unknown)))}"
             )
+        attempts, log = data.get("attempts", 1), data.get("log")
+        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+            raise EnvelopeError(f"a result's attempts are counted from 1; got {attempts!r}")
+        if log is not None and not isinstance(log, str):
+            raise EnvelopeError(f"a result's log is a text or None; got {log!r}")
         error = data.get("error")
         return TaskResult(
             is_err=data["is_err"],
@@ -73,6 +78,6 @@ class TaskResult(Generic[R]):
             error=None if error is None else load_error(error, declared),
             execution_time=data["execution_time"],
             labels=dict(data["labels"]),
-            attempts=data.get("attempts", 1),
-            log=data.get("log"),
+            attempts=attempts,
+            log=log,
         )
