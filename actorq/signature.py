@@ -34,7 +34,7 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 EMPTY: dict[str, Any] = {}  #: the keyword arguments of every call without any; never changed
 _NOTHING: Arguments = ((), EMPTY)
 
-_call: Callable[[Callable[..., Any], Any], Any] = operator.call
+_call: Any = operator.call  # typed for one function, where map has one for each argument
 
 
 @attrs.define(eq=False)
