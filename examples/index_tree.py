@@ -208,7 +208,9 @@ async def run_queue(paths: list[str], screen: Screen, concurrency: int, crash: b
                 actorq.testing.crash(system.actor("broker"))
         index = await handle.result()
         seconds = time.perf_counter() - began
-        dead = await system.dead_tasks()
+        dead = (
+            await system.dead_tasks()
+        )  # answered by the broker's new life, if it has just crashed
         actors = ("results", "broker", "middleware", "pool", "scheduler")
         return Report(
             index=index,
@@ -332,7 +334,16 @@ def index_and_check(options: argparse.Namespace, screen: Screen) -> int:
 
     print("\nThe same once more, by a plain loop without a queue ...\n", flush=True)
     began = time.perf_counter()
-    expected = {path: measure(path) for path in files}
+    expected: dict[str, Facts] = {}
+    for number, path in enumerate(files, start=1):
+        expected[path] = measure(path)
+        if screen.moves:
+            screen.bar(
+                actorq.TaskProgress(
+                    progress=number / len(files), status=path, current=number, total=len(files)
+                )
+            )
+    screen.clear()
     seconds = time.perf_counter() - began
     print(f"time      {report.seconds:.1f} s by the queue, {seconds:.1f} s by a plain loop")
     different = list(differences(report.index, expected))
