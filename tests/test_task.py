@@ -232,7 +232,8 @@ def test_a_return_value_that_is_not_as_declared_comes_as_it_is() -> None:
 
         async with open_system() as sys:
             handle = await sys.enqueue(work)
-            assert await handle.result() == "five"
+            found: Any = await handle.result()
+            assert found == "five"
             assert not (await handle.wait_result()).is_err
 
     simulate(main)

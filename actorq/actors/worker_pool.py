@@ -18,6 +18,7 @@ import contextvars
 import logging
 import math
 from collections import deque
+from types import TracebackType
 from typing import Any
 
 import attrs
@@ -230,9 +231,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                     f"the worker ended while task {job.fence.task_id} ran, and its ack mode "
                     f"({job.message.options.ack.value}) forbids another attempt"
                 )
-                result = TaskResult(
-                    is_err=True, error=error, labels=dict(job.message.labels)
-                )
+                result = TaskResult(is_err=True, error=error, labels=dict(job.message.labels))
             if result is not None:
                 outcomes.append(Outcome(job.fence.task_id, result))
         if outcomes:
@@ -534,7 +533,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             job.error = unfit
             job.final = job.scope is None  # not the function's doing: it would be the same again
         except Exception as raised:  # noqa: BLE001 - a task may raise whatever it likes
-            job.error = raised
+            job.error = raised.with_traceback(_users_part(raised.__traceback__))
         except BaseException as raised:
             if _is_signal(raised):
                 raise
@@ -574,7 +573,9 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             is_err=error is not None,
             return_value=job.value if error is None else None,
             # rebuilt from plain data: an exception that is kept keeps all its frames alive
-            error=None if error is None else load_error(dump_error(error), task.options.raises),
+            error=None
+            if error is None
+            else load_error(dump_error(error), (*task.options.raises, *message.options.raises)),
             execution_time=self._wiring.clock() - job.began,
             labels=dict(message.options.labels),
             attempts=fence.attempt,
@@ -885,6 +886,13 @@ def _is_signal(error: BaseException) -> bool:
     return isinstance(error, trio.Cancelled | KeyboardInterrupt | SystemExit | GeneratorExit)
 
 
+def _users_part(traceback: TracebackType | None) -> TracebackType | None:
+    """From the task's function on: how it was called tells its author nothing."""
+    while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
+        traceback = traceback.tb_next
+    return traceback
+
+
 def _settlements(jobs: list[Job]) -> tuple[Settlement, ...]:
     return tuple(
         [
@@ -893,5 +901,3 @@ def _settlements(jobs: list[Job]) -> tuple[Settlement, ...]:
             if not job.acked and not job.lost and job.settlement is not None
         ]
     )
-
-
