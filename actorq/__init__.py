@@ -34,6 +34,7 @@ from actorq.errors import (
     EnvelopeError,
     LeaseLost,
     MailboxFull,
+    MiddlewareError,
     NameTaken,
     NotSerializable,
     OptionError,
@@ -66,7 +67,6 @@ from actorq.ref import ActorRef, Message
 from actorq.reply import Reply
 from actorq.restart import Backoff, Restart, Strategy
 from actorq.result import TaskResult
-from actorq.retry import RetryPolicy
 from actorq.schedule import CatchUp, at, cron, every
 from actorq.signals import Signal, Terminated
 from actorq.statistics import MailboxStatistics, SupervisorStatistics
@@ -106,6 +106,7 @@ __all__ = [
     "MailboxStatistics",
     "Message",
     "Middleware",
+    "MiddlewareError",
     "NameTaken",
     "NotSerializable",
     "OptionError",
@@ -120,7 +121,6 @@ __all__ = [
     "ResultGetError",
     "ResultIsReadyError",
     "ResultSetError",
-    "RetryPolicy",
     "Signal",
     "StaleResult",
     "Strategy",

@@ -14,7 +14,7 @@ import trio
 class EngineClock:
     """Call it for the time."""
 
-    __slots__ = ("_offset", "_now")
+    __slots__ = ("_now", "_offset")
 
     def __init__(self, wall: Callable[[], float]) -> None:
         # the clock's own method: trio.current_time() finds it anew each time, for three times as much

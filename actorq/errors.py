@@ -116,12 +116,12 @@ class NotSerializable(ActorqError, TypeError):
     """A value cannot be carried by JSON."""
 
 
+class MiddlewareError(ActorqError, TypeError):
+    """A middleware's hook returned something else than it should."""
+
+
 class EnvelopeError(ActorqError, ValueError):
     """Bytes or a dictionary that should be a message, a result or a progress, and are not."""
-
-
-class UnknownTask(ActorqError, LookupError):
-    """No task of this name is registered here."""
 
 
 class TaskNotBound(ActorqError, RuntimeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from actorq.errors import ActorFailed, ActorStopped, ResultGetError, SystemClosed
-from actorq.job import current_slot
+from actorq.job import current_slot, slot_given_back
 from actorq.message import TaskId
 from actorq.progress import TaskProgress
 from actorq.protocol import (
@@ -110,7 +110,8 @@ class TaskHandle(Generic[R]):
             result = await self._wait(True)
         if result.error is not None:
             raise self._fresh_error(result.error)
-        return self._fresh_value(result.return_value)
+        value: R = self._fresh_value(result.return_value)
+        return value
 
     def progress(self) -> ProgressUpdates:
         """The task's progress, as it is reported; ends when the task ends.
@@ -134,15 +135,8 @@ class TaskHandle(Generic[R]):
         return await ask_again(self._system.wiring.broker, Cancel(self.task_id))
 
     async def _wait(self, with_logs: bool) -> TaskResult[Any]:
-        slot = current_slot.get()
-        job = None if slot is None else slot.job
-        if slot is None or job is None:
+        async with slot_given_back():
             return await self._wait_outside(with_logs, sure=self._known)
-        await slot.suspend(job)
-        try:
-            return await self._wait_outside(with_logs, sure=self._known)
-        finally:
-            await slot.resume(job)
 
     async def _wait_outside(self, with_logs: bool, *, sure: bool) -> TaskResult[Any]:
         wiring = self._system.wiring
@@ -159,6 +153,11 @@ class TaskHandle(Generic[R]):
                     return result
             # a stranger's id, or one that may be forgotten or lost: is there anything to wait for?
             where = await ask_again(wiring.broker, Locate(self.task_id))
+            if where == "unknown" and not await self.is_ready():
+                raise ResultGetError(
+                    f"no task with the id {self.task_id!r} is known, and there is no result of it: it "
+                    f"was never enqueued here, or ended so long ago that it is forgotten"
+                )
             if where not in _LIVE:  # ended: its result was stored before the broker knew, if ever
                 return await ask_again(wiring.results, GetResult(self.task_id, with_logs))
             sure = live = True
@@ -205,6 +204,10 @@ class ProgressUpdates:
         return self
 
     async def __anext__(self) -> TaskProgress:
+        async with slot_given_back():
+            return await self._next()
+
+    async def _next(self) -> TaskProgress:
         results = self._system.wiring.results
         live = None if self._known else await self._is_live()
         while True:

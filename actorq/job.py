@@ -6,6 +6,8 @@ waiting for another job's result can give the slot back.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -69,6 +71,21 @@ class Slot(Protocol):
 
     async def resume(self, job: Job) -> None:
         """Wait for a slot."""
+
+
+@asynccontextmanager
+async def slot_given_back() -> AsyncIterator[None]:
+    """While this waits for another job: inside a job, its slot is free for others."""
+    slot = current_slot.get()
+    job = None if slot is None else slot.job
+    if slot is None or job is None:
+        yield
+        return
+    await slot.suspend(job)
+    try:
+        yield
+    finally:
+        await slot.resume(job)
 
 
 #: The slot in which this code runs, if it runs in a job.

@@ -127,9 +127,15 @@ class Kernel:
         self._body = trio.CancelScope()
         self._body_done = trio.Event()
         self._ends = _Ends()
-        self._runtime = Runtime(self.dead_letters, environment.random, self._on_fatal)
+        self._runtime = Runtime(
+            self.dead_letters, environment.random, self._on_fatal, lambda task: self.label(task)
+        )
         self._root: Supervisor
         self._app: Supervisor
+
+    def label(self, task: trio.lowlevel.Task) -> str:
+        """What *task* is, for people who read a log."""
+        return task.name
 
     def _wire(self) -> None:
         """The tree is built and nothing runs yet: the moment to look up refs."""

@@ -30,7 +30,7 @@ class TaskMessage:
     task_name: str
     args: tuple[Any, ...] = ()  #: plain data: what JSON can carry
     kwargs: Mapping[str, Any] = attrs.field(factory=dict)
-    options: TaskOptions = TaskOptions()
+    options: TaskOptions = attrs.field(factory=TaskOptions)
     eta: float | None = None  #: the earliest start, Unix seconds
     enqueued_at: float = 0.0  #: Unix seconds
 

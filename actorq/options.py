@@ -69,7 +69,7 @@ class TaskOptions:
     """Checked options."""
 
     timeout: float | None = None
-    retry: RetryPolicy = RetryPolicy()
+    retry: RetryPolicy = attrs.field(factory=RetryPolicy)
     delay: float | None = None
     eta: float | None = None  #: Unix seconds
     ack: AckMode = AckMode.WHEN_SAVED
@@ -93,7 +93,10 @@ class TaskOptions:
             if check is None:
                 raise _unknown(name, where)
             field = "retry" if name == "retries" else name
-            changes[field] = check(value)
+            try:
+                changes[field] = check(value)
+            except OptionError as error:
+                raise type(error)(f"{where}: {error}") from error.__cause__
         if "labels" in changes:
             changes["labels"] = {**self.labels, **changes["labels"]}
         if "delay" in changes and "eta" not in changes:

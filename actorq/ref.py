@@ -16,10 +16,11 @@ from actorq.statistics import MailboxStatistics
 
 
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 M_contra = TypeVar("M_contra", contravariant=True)
 
 
-class Message(Generic[R]):
+class Message(Generic[R_co]):
     """The root of a protocol's messages; the parameter is the type of the reply.
 
     Write it as a frozen attrs class: `@attrs.frozen class Get(Message[int]): ...`

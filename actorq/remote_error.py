@@ -23,6 +23,8 @@ MAX_DEPTH = 5  #: of causes and groups
 MAX_ERRORS = 50  #: in one tree: members times depth would be millions
 MAX_NOTES = 20
 
+#: where a loaded exception keeps what it was made of
+_DATA = "_actorq_remote_error"
 #: raised out of a coroutine, these become a RuntimeError
 _NOT_RAISABLE = (StopIteration, StopAsyncIteration)
 
@@ -39,7 +41,14 @@ class RemoteTraceback(Exception):
 
 
 def dump_error(error: BaseException) -> dict[str, Any]:
-    """The exception with its traceback, notes, cause and group members, all of bounded size."""
+    """The exception with its traceback, notes, cause and group members, all of bounded size.
+
+    One that `load_error` made, and that was not raised since, gives the data that it was made of:
+    stored and read any number of times, an error stays what it was.
+    """
+    known = getattr(error, _DATA, None)
+    if isinstance(known, dict) and error.__traceback__ is None:
+        return dict(known)
     data = _dumped(error, [MAX_ERRORS], 0)
     data["traceback"] = _formatted(error)
     return data
@@ -58,6 +67,7 @@ def load_error(data: Any, declared: tuple[type[Exception], ...] = ()) -> Excepti
         for _ in range(MAX_DEPTH):
             last = last.__cause__ or last.__context__ or last
         last.__cause__ = RemoteTraceback(text)
+    setattr(error, _DATA, data)
     return error
 
 
@@ -167,7 +177,15 @@ def _loaded(
 ) -> Exception:
     budget[0] -= 1
     members = [] if depth >= MAX_DEPTH else _loaded_members(data, declared, budget, depth + 1)
-    error = _rebuilt(data, _find(data, declared), members) or _failed(data)
+    kind = _find(data, declared)
+    error = _rebuilt(data, kind, members)
+    if error is None:
+        error = _failed(data)
+        if kind is not None and kind in declared:
+            error.add_note(
+                f"{kind.__qualname__} is declared with raises=, but cannot be made again from its "
+                f"args; pass all arguments of its __init__ on to super().__init__()"
+            )
     notes = data.get("notes")
     for note in notes[:MAX_NOTES] if isinstance(notes, list) else ():
         if isinstance(note, str):

@@ -13,7 +13,11 @@ from actorq.remote_error import dump_error, load_error
 
 R = TypeVar("R")
 
-_REQUIRED = {"is_err": bool, "execution_time": (int, float), "labels": dict}
+_REQUIRED: dict[str, type | tuple[type, ...]] = {
+    "is_err": bool,
+    "execution_time": (int, float),
+    "labels": dict,
+}
 _OPTIONAL = {"return_value", "error", "attempts", "log"}
 
 

@@ -5,6 +5,8 @@ Pure.  Used by the worker, which knows the exception; kept in the task's options
 
 from __future__ import annotations
 
+import math
+
 import attrs
 
 
@@ -28,5 +30,7 @@ class RetryPolicy:
         """
         if failures > self.retries:
             return None
-        # 2.0**1024 overflows; by then the cap has long decided
-        return u * min(self.cap, self.base * 2.0 ** min(failures - 1, 1000))
+        try:
+            return u * min(self.cap, math.ldexp(self.base, failures - 1))
+        except OverflowError:
+            return u * self.cap

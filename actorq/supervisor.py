@@ -25,6 +25,7 @@ from actorq.incarnation import Exit, ExitKind, Incarnation
 from actorq.ref import ActorRef
 from actorq.restart import Backoff, Incidents, Restart, Strategy, affected
 from actorq.statistics import MailboxStatistics, SupervisorStatistics
+from actorq.whereabouts import sits_at, tasks_below
 
 
 log = logging.getLogger("actorq.supervisor")
@@ -74,6 +75,7 @@ class Runtime:
     dead_letters: DeadLetters
     random: random.Random
     on_fatal: Callable[[BaseException], None]  #: a KeyboardInterrupt or SystemExit came up
+    label: Callable[[trio.lowlevel.Task], str]  #: what a task is, for people
 
 
 class _Node(Protocol):
@@ -82,6 +84,7 @@ class _Node(Protocol):
     name: str
     restart: Restart
     drain: float
+    patience: float  #: seconds after which it is strange that a cancelled one still lives
 
     # A supervisor and an actor mean the same by these; what is told here once.
     async def run(self, started: Callable[[], None]) -> Exit: ...
@@ -100,6 +103,7 @@ class _ActorNode:
         self.name = spec.name
         self.restart = spec.restart
         self.drain = spec.drain
+        self.patience = spec.grace + 1.0
         self.cell = Cell(
             spec.name,
             capacity=spec.capacity,
@@ -138,6 +142,7 @@ class _Child:
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     started: trio.Event = attrs.field(factory=trio.Event)
     exited: trio.Event = attrs.field(factory=trio.Event)
+    task: trio.lowlevel.Task | None = None  #: that runs its present life
     running: bool = False  #: its task lives
     stopping: bool = False  #: its end is our doing
     removed: bool = False  #: not kept any more; ends for good as soon as its task has ended
@@ -194,6 +199,7 @@ class Supervisor:
         self.name = spec.name
         self.restart = spec.restart
         self.drain = math.inf  # bounded by its children's own
+        self.patience = math.inf
         self._runtime = runtime
         self._before_giving_up = before_giving_up
         self._children: list[_Child] = []
@@ -349,7 +355,9 @@ class Supervisor:
             return None
         if not child.ever_started:
             child.stopping = True
-            return self._give_up(f"{child.node.name!r} failed in its first on_start", cause)
+            return self._give_up(
+                f"{child.node.name!r} failed in its first on_start: {cause!r}", cause
+            )
         if not child.node.restart.applies(crashed=crashed):
             if crashed:
                 log.error("actor %r crashed and is not restarted", child.node.name, exc_info=cause)
@@ -462,6 +470,7 @@ class Supervisor:
             child.up_since = trio.current_time()
             child.started.set()
 
+        child.task = trio.lowlevel.current_task()
         exit_ = Exit(ExitKind.STOPPED)
         try:
             with child.scope:
@@ -473,6 +482,7 @@ class Supervisor:
             self._runtime.on_fatal(group)
         finally:
             child.running = False
+            child.task = None
             reason = child.end if child.removed or child.stopping else str(exit_)
             if child.removed or self._final:
                 child.node.terminate(reason)
@@ -498,9 +508,26 @@ class Supervisor:
                         await child.exited.wait()
                 if child.running:
                     child.scope.cancel(f"supervisor {self.name!r}: {reason}")
+                    with trio.move_on_after(child.node.patience):
+                        await child.exited.wait()
+                if child.running:
+                    self._tell_who_holds_up(child)
                     await child.exited.wait()
             if final or (last and child.ever_started):
                 self._remove(child, reason)  # a temporary one is never started again
+
+    def _tell_who_holds_up(self, child: _Child) -> None:
+        """Promise 54: Trio has no kill; say at least who shields itself, and where."""
+        leaves = [
+            f"{self._runtime.label(task)} at {sits_at(task)}"
+            for _, task in tasks_below(child.task)
+            if not task.child_nurseries
+        ]
+        log.warning(
+            "%r was cancelled and does not end; it waits for what does not let itself be cancelled: %s",
+            child.node.name,
+            "; ".join(leaves),
+        )
 
     def _bury_the_dead(self) -> None:
         """End the cells of every child that no longer runs: their askers wait in vain."""

@@ -33,6 +33,7 @@ from actorq.errors import (
     TaskDefinitionError,
 )
 from actorq.handle import TaskHandle, ask_again
+from actorq.job import current_slot
 from actorq.kernel import Kernel, open_kernel
 from actorq.message import TaskId, TaskMessage
 from actorq.middleware import hooks_of
@@ -135,7 +136,8 @@ class System(Kernel):
         """
         if not isinstance(message, TaskMessage):
             raise TypeError(f"send() expects a TaskMessage; got {message!r}")
-        self._check_open("send")
+        if current_slot.get() is None:
+            self._check_open("send")
         await self._send((message,))
         task = self.wiring.tasks.get(message.task_name)
         return TaskHandle(self, message.task_id, task, known=True)
@@ -155,8 +157,8 @@ class System(Kernel):
     def _check(self, task: Task[..., Any], what: str) -> None:
         if not isinstance(task, Task):
             raise _not_a_task(task, what)
-        if self._body_done.is_set():
-            self._check_open(what)
+        if self._body_done.is_set() and current_slot.get() is None:
+            self._check_open(what)  # a job may go on to enqueue while the pool drains
         if self.wiring.tasks.get(task.name) is None:
             self._learn(task)
         elif self.wiring.tasks.get(task.name) is not task:
@@ -202,8 +204,13 @@ class System(Kernel):
     async def wait_idle(self, *, scheduled: bool = False) -> None:
         """Wait until no task is ready or running (with *scheduled*: nor waits for its time).
 
-        Always a checkpoint.
+        Always a checkpoint.  Raises `RuntimeError` inside a task, which would wait for itself.
         """
+        if current_slot.get() is not None:
+            raise RuntimeError(
+                "wait_idle() inside a task would wait for that task itself; wait for what you need: "
+                "`await handle.result()`"
+            )
         await ask_again(self.wiring.broker, WaitIdle(scheduled))
 
     async def queue_statistics(self) -> QueueStatistics:
@@ -246,6 +253,14 @@ class System(Kernel):
                 ),
             ),
         )
+
+    def label(self, task: trio.lowlevel.Task) -> str:
+        """The job that *task* runs, if it runs one; else the task's name."""
+        slot = task.context.get(current_slot)
+        if slot is None or slot.job is None:
+            return task.name
+        message = slot.job.message
+        return f"task {message.task_name} ({message.task_id})"
 
     def _wire(self) -> None:
         """The cells exist as soon as the tree is built, before anything runs."""

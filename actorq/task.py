@@ -153,7 +153,9 @@ class TaskDecorator:
         self._broker = broker
 
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]]) -> AsyncTask[P, R]: ...
+    def __call__(  # type: ignore[overload-overlap]  # the more special one comes first
+        self, function: Callable[P, Coroutine[Any, Any, R]]
+    ) -> AsyncTask[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R]) -> SyncTask[P, R]: ...
     def __call__(self, function: Callable[P, Any]) -> Task[P, Any]:
@@ -190,9 +192,8 @@ def make_task(
             f"{function.__qualname__} is {kind} function: executor={options.executor!r} cannot run "
             f"it; leave the option out"
         )
-    made = (AsyncTask if is_async else SyncTask)(
-        function, name=name, options=options, broker=broker
-    )
+    kind_of_task: type[Task[P, Any]] = AsyncTask if is_async else SyncTask
+    made = kind_of_task(function, name=name, options=options, broker=broker)
     if options.schedule:
         _check_schedule(made)
     if broker is not None:
@@ -217,7 +218,9 @@ def decorator_options(where: str, options: Mapping[str, Any]) -> TaskOptions:
 
 
 @overload
-def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+def task(  # type: ignore[overload-overlap]  # the more special one comes first
+    function: Callable[P, Coroutine[Any, Any, R]], /
+) -> AsyncTask[P, R]: ...
 @overload
 def task(function: Callable[P, R], /) -> SyncTask[P, R]: ...
 @overload

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,8 +25,8 @@ def test_the_wait_is_drawn_below_a_bound_that_doubles_up_to_the_cap(
     if failures > retries:
         assert delay is None
     else:
-        bound = cap if failures > 1000 and base > 0 else min(cap, base * 2.0 ** (failures - 1))
-        assert delay == u * bound
+        bound = min(Fraction(cap), Fraction(base) * 2 ** (failures - 1))
+        assert delay == u * float(bound)
 
 
 def test_the_default_is_one_run() -> None:

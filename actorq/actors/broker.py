@@ -162,18 +162,20 @@ class Broker(Actor[BrokerMessage]):
         return self
 
     @overload
-    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    def task(  # type: ignore[overload-overlap]  # the more special one comes first
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
     @overload
     def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
     @overload
-    def task(self, *, name: str | None = None, **options: Unpack[Options]) -> TaskDecorator: ...
+    def task(self, /, *, name: str | None = None, **options: Unpack[Options]) -> TaskDecorator: ...
     def task(
         self,
         function: Callable[..., Any] | None = None,
         /,
         *,
         name: str | None = None,
-        **options: Unpack[Options],
+        **options: Any,
     ) -> Any:
         """Make a task of a function and know it: `@broker.task`, `@broker.task(retries=3)`.
 

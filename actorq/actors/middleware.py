@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from actorq.actor import Actor
-from actorq.errors import ActorqError
+from actorq.errors import MiddlewareError
 from actorq.message import TaskMessage
 from actorq.middleware import HOOKS, Middleware
 from actorq.protocol import (
@@ -26,10 +26,6 @@ from actorq.reply import Reply
 
 
 log = logging.getLogger("actorq.middleware")
-
-
-class MiddlewareError(ActorqError, TypeError):
-    """A hook returned something else than it should."""
 
 
 class MiddlewareChain(Actor[MiddlewareMessage]):
@@ -77,7 +73,7 @@ class MiddlewareChain(Actor[MiddlewareMessage]):
     async def _stage(self, stage: MiddlewareMessage, reply: Reply[Any]) -> None:
         try:
             reply.send(await self._run(stage))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a hook raises is for who asked
             reply.fail(error)
 
     async def _run(self, stage: MiddlewareMessage) -> Any:

@@ -63,8 +63,8 @@ from actorq.protocol import (
     UnsavedResult,
 )
 from actorq.ref import Message
-from actorq.reply import Reply
 from actorq.remote_error import dump_error, load_error
+from actorq.reply import Reply
 from actorq.result import TaskResult
 from actorq.serialization import dump
 from actorq.task import Task
@@ -237,8 +237,8 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         if outcomes:
             try:
                 self._wiring.results.tell_nowait(SetResults(tuple(outcomes)))
-            except (MailboxFull, ActorStopped):
-                log.error("the results of %d acknowledged tasks are lost", len(outcomes))
+            except (MailboxFull, ActorStopped):  # (their tracebacks tell nothing)
+                log.warning("the results of %d acknowledged tasks are lost", len(outcomes))
 
     def _doubt(self, jobs: list[Job]) -> None:
         """These may have been acknowledged just now: whether they live, only the broker knows."""
@@ -247,7 +247,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 doubtful = tuple([job.fence.task_id for job in jobs])
                 self._wiring.results.tell_nowait(DoubtResults(doubtful))
             except (MailboxFull, ActorStopped):
-                log.error("who waits for %d tasks does not hear of their worker's end", len(jobs))
+                log.warning("who waits for %d tasks does not hear of their worker's end", len(jobs))
 
     def _give_back_waiting(self) -> None:
         waiting = list(self._waiting)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextvars
 import itertools
-import os
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ import trio.testing
 from trio._core import _run
 
 from actorq.environment import Environment, set_environment
+from actorq.whereabouts import sits_at, tasks_below
 
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ Ts = TypeVarTuple("Ts")
 
 #: The wall clock of a simulation when it begins: 2024-01-01 00:00:00 UTC, in Unix seconds.
 EPOCH: Final = 1_704_067_200.0
-
-_TRIO: Final = os.path.dirname(trio.__file__)
 
 
 class Stuck(AssertionError):
@@ -196,32 +194,17 @@ def simulate(
     return value
 
 
-def _tasks(
-    task: trio.lowlevel.Task | None, depth: int = 0
-) -> Iterator[tuple[int, trio.lowlevel.Task]]:
-    """*task* and all below it, each with its depth."""
-    if task is None:
-        return
-    yield depth, task
-    for nursery in task.child_nurseries:
-        for child in sorted(nursery.child_tasks, key=lambda each: each.name):
-            yield from _tasks(child, depth + 1)
-
-
 def who_is_where() -> str:
     """Every task, indented as it is nested, with the innermost line that is not Trio's."""
     lines: list[str] = []
-    for depth, task in _tasks(trio.lowlevel.current_root_task()):
-        where = ""
-        for frame, line in task.iter_await_frames():  # outermost first
-            if not frame.f_code.co_filename.startswith(_TRIO):
-                where = f": {frame.f_code.co_qualname} ({frame.f_code.co_filename}:{line})"
-        lines.append(f"{'  ' * depth}{task.name}{where}")
+    for depth, task in tasks_below(trio.lowlevel.current_root_task()):
+        where = sits_at(task)
+        lines.append(f"{'  ' * depth}{task.name}{where and ': ' + where}")
     return "\n".join(lines)
 
 
 def _break_shields() -> None:
-    for _, task in _tasks(trio.lowlevel.current_root_task()):
+    for _, task in tasks_below(trio.lowlevel.current_root_task()):
         status: _run.CancelStatus | None = task._cancel_status
         while status is not None:
             status._scope.shield = False

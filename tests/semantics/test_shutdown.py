@@ -1,8 +1,9 @@
-"""Promises 45 to 52: how a system ends, and what surfaces."""
+"""Promises 45 to 52 and 54: how a system ends, and what surfaces."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+import actorq
 from actorq.actor import Actor
 from actorq.dead_letters import LetterReason
 from actorq.errors import ActorFailed, ActorqError, ActorStopped, SystemFailed
@@ -682,3 +684,32 @@ def test_52_when_the_system_has_exited_no_task_of_it_lives(
             assert trio.current_time() <= body_done + timeout + grace + 1e-6
 
     simulate(program, tape=tape)
+
+
+def test_54_who_shields_itself_is_named_with_its_line(caplog: pytest.LogCaptureFixture) -> None:
+    """54. A job that cannot be cancelled delays the shutdown; the log names it and its line."""
+
+    @actorq.task(name="stubborn")
+    async def stubborn() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(500)  # the line
+
+    async def main() -> str:
+        async with actorq.open_system(grace=1) as sys:
+            handle = await sys.enqueue(stubborn)
+            await trio.sleep(0.5)
+        assert trio.current_time() >= 500
+        return handle.task_id
+
+    caplog.set_level("WARNING", logger="actorq")
+    task_id = simulate(main)
+    line = next(
+        number
+        for number, text in enumerate(Path(__file__).read_text().splitlines(), start=1)
+        if text.endswith("# the line")
+    )
+    held_up = [each.getMessage() for each in caplog.records if "does not end" in each.getMessage()]
+    assert len(held_up) == 1
+    assert "'pool'" in held_up[0]
+    assert f"task stubborn ({task_id}) at " in held_up[0]
+    assert f"{Path(__file__).name}:{line})" in held_up[0]

@@ -1,9 +1,11 @@
 """The queue's law: where every accepted task is, and what may happen to it next (pure).
 
 This is the reference model that every engine is tested against, and the storage of `InMemoryBroker`,
-which hands the same `Queue` to each of its incarnations.  All times are Unix seconds.  Synchronous and total: a transition either
-applies or answers that it does not; it performs nothing.  What has to be told to others is left in
-`notices` (to worker sessions) and `outbox` (to the result backend) for the actor to deliver.
+which hands the same `Queue` to each of its incarnations.  All times are Unix seconds.
+
+Synchronous and total: a transition either applies or answers that it does not; it performs nothing.
+What has to be told to others is left in `notices` (to worker sessions) and `outbox` (to the result
+backend) for the actor to deliver.
 
 Promise 30: at every instant each accepted task is in exactly one of scheduled, ready, leased, done,
 dead.  `Entry.state` says which; the containers below are indexes of it.
@@ -98,6 +100,7 @@ class Queue:
 
     _done_order: deque[str] = attrs.field(factory=deque)
     _priorities: list[int] = attrs.field(factory=list)  #: of `ready`, highest first
+    _void: int = 0  #: places in the lanes whose tasks were cancelled
     _sequence: int = 0
     _tokens: int = 0
     _session_ids: int = 0
@@ -191,11 +194,18 @@ class Queue:
             while lane and len(deliveries) < limit:
                 entry = lane.popleft()
                 if entry.state is not _READY or entry.parked:
-                    continue  # cancelled or parked since: its place in the lane is void
+                    self._void -= 1
+                    continue  # cancelled since: its place in the lane is void
                 deliveries.append(self._lease(entry, session))
         if deliveries:
             session.expires = now + self.lease
+        if len(self.ready) > 16:  # few priorities stay; many come and go
+            self._drop_empty_lanes()
         return tuple(deliveries)
+
+    def _drop_empty_lanes(self) -> None:
+        self.ready = {priority: lane for priority, lane in self.ready.items() if lane}
+        self._priorities = sorted(self.ready, reverse=True)
 
     def _lease(self, entry: Entry, session: WorkerSession) -> Delivery:
         message = entry.message
@@ -374,14 +384,32 @@ class Queue:
             return Verdict.ASKED
         if entry.state is _SCHEDULED:
             self.n_scheduled -= 1
+            if len(self.scheduled) > 64 and self.n_scheduled < len(self.scheduled) // 2:
+                self._compact_scheduled()
         else:
             self.n_ready -= 1
             if entry.parked:
                 self.n_parked -= 1
+            else:
+                self._void += 1
+        when = "between two attempts" if entry.failures else "before it began"
         self._end_unreported(
-            entry, TaskCancelled(f"task {task_id} was cancelled before it began"), Ending.CANCELLED
+            entry, TaskCancelled(f"task {task_id} was cancelled {when}"), Ending.CANCELLED
         )
+        if self._void > 64 and self._void > self.n_ready:
+            self._compact_ready()
         return Verdict.DONE
+
+    def _compact_ready(self) -> None:
+        """The same for the lanes."""
+        for priority, lane in self.ready.items():
+            self.ready[priority] = deque(entry for entry in lane if entry.state is _READY)
+        self._void = 0
+
+    def _compact_scheduled(self) -> None:
+        """Drop the places of cancelled tasks, once they are more than the rest."""
+        self.scheduled = [place for place in self.scheduled if place[2].state is _SCHEDULED]
+        heapq.heapify(self.scheduled)
 
     def unpark(self, task_name: str) -> None:
         """Somebody knows this task now: what was parked for it may be claimed."""
