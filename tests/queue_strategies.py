@@ -19,6 +19,9 @@ from actorq.restart import Backoff
 from actorq.testing import crash, schedules
 
 
+#: What injects the context; one for all, for it is a mark and nothing more.
+INJECTED: Final[Any] = actorq.Depends()
+
 #: Schedules long enough for the programs here.
 tapes = schedules(max_size=120)
 
