@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import attrs
 import trio
@@ -99,7 +99,7 @@ def _actor_spec(
         if seconds < 0:
             raise ValueError(f"{label} must be >= 0 seconds; got {seconds!r}")
     return ActorSpec(
-        factory=factory,
+        factory=cast("Callable[[], Actor[Any]]", factory),
         name=name or str(getattr(factory, "__name__", type(factory).__name__)),
         restart=restart,
         capacity=capacity,

@@ -210,10 +210,11 @@ def _schedule(value: object) -> tuple[Every | Cron | At, ...]:
 
 
 def _raises(value: object) -> tuple[type[Exception], ...]:
-    classes = value if isinstance(value, tuple | list) else (value,)
-    for cls in classes:
+    classes: list[type[Exception]] = []
+    for cls in value if isinstance(value, tuple | list) else (value,):
         if not (isinstance(cls, type) and issubclass(cls, Exception)):
             raise OptionError(f"raises expects exception classes; got {cls!r}")
+        classes.append(cls)
     return tuple(classes)
 
 

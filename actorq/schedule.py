@@ -211,7 +211,7 @@ class Cron(Trigger):
     expression: str = attrs.field()
     tz: tzinfo = attrs.field(default=UTC, converter=_zone)
 
-    @expression.validator
+    @expression.validator  # pyright: ignore[reportAttributeAccessIssue]
     def _parses(self, _: object, expression: str) -> None:
         simulate, error = _cronsim()
         try:

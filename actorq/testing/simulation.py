@@ -140,11 +140,11 @@ def scheduler(player: object) -> Iterator[None]:
     # by `vars`: to a type checker the flag is final
     names = vars(_run)
     saved = {name: names[name] for name in ("_r", "_ALLOW_DETERMINISTIC_SCHEDULING")}
-    names.update(_r=player, _ALLOW_DETERMINISTIC_SCHEDULING=True)
+    names.update(_r=player, _ALLOW_DETERMINISTIC_SCHEDULING=True)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield
     finally:
-        names.update(saved)
+        names.update(saved)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def simulated_environment(seed: int = 0) -> Environment:
