@@ -1,0 +1,194 @@
+"""Calls that are right, and the types that they have.
+
+Read by mypy and pyright in `tests/test_typing.py`; nothing here is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from datetime import datetime, timedelta
+from typing import Any, assert_type
+
+import attrs
+import trio
+
+import actorq
+from actorq import Depends
+
+
+# --- actors ---
+
+
+@attrs.frozen
+class Add(actorq.Message[None]):
+    """Answered by nothing."""
+
+    n: int
+
+
+@attrs.frozen
+class Get(actorq.Message[int]):
+    """Answered by a number."""
+
+
+class Counter(actorq.Actor[Add | Get]):
+    """The design's."""
+
+    def __init__(self, start: int = 0) -> None:
+        self.n = start
+
+    async def receive(self, message: Add | Get) -> int | None:
+        """Count."""
+        assert_type(self.ref, actorq.ActorRef[Add | Get])
+        if isinstance(message, Get):
+            return self.n
+        self.n += message.n
+        self.set_timer("again", 1.0, Add(1))
+        return None
+
+
+async def actors(sys: actorq.System) -> None:
+    """A message names the type of its reply; a ref names what may be told."""
+    counter = await sys.spawn(Counter, name="counter", restart=actorq.Restart.PERMANENT)
+    assert_type(counter, actorq.ActorRef[Add | Get])
+    assert_type(await sys.spawn(lambda: Counter(5)), actorq.ActorRef[Add | Get])
+    assert_type(await counter.ask(Get()), int)
+    await counter.ask(Add(1))  # None: neither checker lets it be used as a value
+    await counter.tell(Add(1))
+    counter.tell_nowait(Get())
+    only_add: actorq.ActorRef[Add] = counter  # who takes both takes the one
+    await only_add.tell(Add(1))
+    supervisor = await sys.spawn_supervisor("below")
+    assert_type(supervisor, actorq.SupervisorRef)
+    assert_type(await supervisor.spawn(Counter), actorq.ActorRef[Add | Get])
+
+
+async def kernel_alone() -> None:
+    """Without a queue."""
+    async with actorq.open_kernel() as kernel:
+        assert_type(kernel, actorq.Kernel)
+        assert_type(await (await kernel.spawn(Counter)).ask(Get()), int)
+
+
+# --- tasks ---
+
+
+@actorq.task
+async def fibonacci(n: int) -> int:
+    """A task is still callable."""
+    return n if n < 2 else await fibonacci(n - 1) + await fibonacci(n - 2)
+
+
+@actorq.task(timeout=30, retries=3, ack="when_executed", labels={"team": "media"})
+async def resize(path: str, width: int, *, keep: bool = True) -> dict[str, int]:
+    """With options."""
+    return {path: width}
+
+
+@actorq.task
+def checksum(data: str) -> bytes:
+    """A plain function."""
+    return data.encode()
+
+
+@actorq.task(name="other.checksum", executor="thread")
+def other_checksum(data: str) -> bytes:
+    """A plain function, with options."""
+    return data.encode()
+
+
+@actorq.task
+async def report(path: str, ctx: actorq.Context = Depends()) -> None:
+    """Its context is injected: callers do not pass it."""
+    await ctx.set_progress(actorq.TaskProgress(progress=0.5, status="half"))
+    assert_type(ctx.system, actorq.System)
+    await ctx.system.enqueue(fibonacci, 3)
+
+
+broker = actorq.InMemoryBroker().with_result_backend(
+    actorq.InMemoryResultBackend(max_stored_results=500)
+)
+assert_type(broker, actorq.InMemoryBroker)
+
+
+@broker.task
+async def greet(name: str) -> str:
+    """Bound."""
+    return name
+
+
+@broker.task(timeout=timedelta(seconds=3), schedule=[actorq.every(60)], raises=(KeyError,))
+async def tidy() -> int:
+    """Bound, with options."""
+    return 1
+
+
+@broker.task
+def count(word: str) -> int:
+    """Bound and plain."""
+    return len(word)
+
+
+async def calling() -> None:
+    """Runs the function here and now."""
+    coroutine = assert_type(fibonacci(10), Coroutine[Any, Any, int])
+    assert_type(await coroutine, int)
+    assert_type(await fibonacci(n=10), int)
+    assert_type(await resize("a.png", 64, keep=False), dict[str, int])
+    assert_type(checksum("a"), bytes)
+    assert_type(other_checksum("a"), bytes)
+    assert_type(await greet("you"), str)
+    assert_type(count("you"), int)
+    await report("a.csv")
+    anything: actorq.Task[..., int] = fibonacci
+    assert_type(anything.name, str)
+    # a task is an async function for Trio too
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(fibonacci, 10)
+
+
+async def enqueueing() -> None:
+    """The arguments are the function's, and the handle knows what it returns."""
+    async with actorq.open_system() as sys:
+        assert_type(sys, actorq.System)
+        handle = await sys.enqueue(fibonacci, 10)
+        assert_type(handle, actorq.TaskHandle[int])
+        assert_type(await handle.result(), int)
+        outcome = await handle.wait_result()
+        assert_type(outcome, actorq.TaskResult[int])
+        assert_type(outcome.return_value, int | None)
+        assert_type(await handle.get_result(), actorq.TaskResult[int])
+        assert_type(await handle.is_ready(), bool)
+        assert_type(await handle.cancel(), bool)
+        async for progress in handle.progress():
+            assert_type(progress, actorq.TaskProgress)
+        assert_type(await sys.enqueue(fibonacci, n=10), actorq.TaskHandle[int])
+        assert_type(
+            await sys.enqueue(resize, "a.png", width=64, keep=False),
+            actorq.TaskHandle[dict[str, int]],
+        )
+        assert_type(await sys.enqueue(checksum, "a"), actorq.TaskHandle[bytes])
+        assert_type(await sys.enqueue(other_checksum, data="a"), actorq.TaskHandle[bytes])
+        await sys.enqueue(report, "a.csv")  # the context is not passed
+        await sys.enqueue(tidy)
+        many = await sys.enqueue_many(resize, [("a.png", 64), {"path": "b.png", "width": 64}])
+        assert_type(many, list[actorq.TaskHandle[dict[str, int]]])
+        assert_type(sys.handle(handle.task_id, fibonacci), actorq.TaskHandle[int])
+        assert_type(await sys.dead_tasks(), tuple[actorq.DeadTask, ...])
+
+
+async def bound_to_a_broker() -> None:
+    """`kiq` takes what the function takes."""
+    assert_type(await greet.kiq("you"), actorq.TaskHandle[str])
+    assert_type(await greet.kiq(name="you"), actorq.TaskHandle[str])
+    assert_type(await tidy.kiq(), actorq.TaskHandle[int])
+    assert_type(await count.kiq("you"), actorq.TaskHandle[int])
+
+
+async def with_other_options(sys: actorq.System, at: datetime) -> None:
+    """A copy takes and returns the same."""
+    soon = fibonacci.using(timeout=3)
+    assert_type(await sys.enqueue(soon, 10), actorq.TaskHandle[int])
+    assert_type(await greet.using(delay=5, priority=9).kiq("you"), actorq.TaskHandle[str])
+    await sys.enqueue(checksum.using(eta=at, task_id="once", labels={"a": 1}), "a")
+    await sys.enqueue(fibonacci.using(ack=actorq.AckMode.WHEN_RECEIVED, retries=0), 1)

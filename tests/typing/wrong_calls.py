@@ -1,0 +1,192 @@
+"""Calls that are wrong, and that a type checker must say so: each on a line marked `# error`.
+
+Read by mypy and pyright in `tests/test_typing.py`, which want an error on each marked line and on no
+other; nothing here is run, and the ordinary run of mypy leaves it out.
+
+What cannot be told by types stands at the end, unmarked.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+import actorq
+from actorq import Depends
+
+
+@attrs.frozen
+class Add(actorq.Message[None]):
+    """In the protocol."""
+
+    n: int
+
+
+@attrs.frozen
+class Get(actorq.Message[int]):
+    """In the protocol."""
+
+
+@attrs.frozen
+class Stranger(actorq.Message[str]):
+    """Not in the protocol."""
+
+
+class Counter(actorq.Actor[Add | Get]):
+    """Takes two messages."""
+
+    async def receive(self, message: Add | Get) -> int | None:
+        """Not of interest."""
+        self.set_timer("later", 1.0, Stranger())  # error
+        return None
+
+
+class Deaf(actorq.Actor[Add]):
+    """Reads another protocol than it declares."""
+
+    async def receive(self, message: Get) -> int:  # error
+        """Not of interest."""
+        return 1
+
+
+@actorq.task
+async def fibonacci(n: int) -> int:
+    """One number."""
+    return n
+
+
+@actorq.task
+def checksum(data: str) -> bytes:
+    """A plain function."""
+    return data.encode()
+
+
+@actorq.task
+async def report(path: str, ctx: actorq.Context = Depends()) -> None:
+    """With a context."""
+    await ctx.set_progress("half")  # error
+
+
+async def not_a_task(n: int) -> int:
+    """A plain function."""
+    return n
+
+
+broker = actorq.InMemoryBroker()
+
+
+@broker.task(timeout=3)
+async def greet(name: str, *, loud: bool = False) -> str:
+    """Bound."""
+    return name
+
+
+async def actors(sys: actorq.System, counter: actorq.ActorRef[Add | Get]) -> None:
+    """Messages that nobody reads, replies that are something else."""
+    await counter.tell(Stranger())  # error
+    counter.tell_nowait(Stranger())  # error
+    await counter.tell(5)  # error
+    await counter.ask(5)  # error
+    text: str = await counter.ask(Get())  # error
+    count: int = await counter.ask(Add(1))  # error
+    more: actorq.ActorRef[Add | Get | Stranger] = counter  # error
+    await sys.spawn(Counter())  # error
+    await sys.spawn(int)  # error
+    await sys.spawn(Counter, nmae="counter")  # error
+    await sys.spawn(Counter, restart="permanent")  # error
+    wrong_ref: actorq.ActorRef[Stranger] = await sys.spawn(Counter)  # error
+    counter.tell(Add(1))  # error
+    del text, count, more, wrong_ref
+
+
+async def calling() -> None:
+    """The function's own parameters."""
+    await fibonacci("10")  # error
+    await fibonacci()  # error
+    text: str = await fibonacci(10)  # error
+    await checksum("a")  # error
+    fibonacci(10)  # error
+    del text
+
+
+async def enqueueing(sys: actorq.System) -> None:
+    """The function's parameters again."""
+    await sys.enqueue(fibonacci, "10")  # error
+    await sys.enqueue(fibonacci)  # error
+    await sys.enqueue(fibonacci, 10, 11)  # error
+    await sys.enqueue(fibonacci, m=10)  # error
+    await sys.enqueue(fibonacci(10))  # error
+    await sys.enqueue(not_a_task, 10)  # error
+    await sys.enqueue(checksum, b"a")  # error
+    await sys.enqueue(report, "a.csv", "context")  # error
+    await sys.enqueue_many(fibonacci, [10, 11])  # error
+    await sys.send(fibonacci)  # error
+    sys.enqueue(fibonacci, 10)  # error
+    async with actorq.open_system(actorq.InMemoryBroker) as other:  # error
+        await other.wait_idle()
+
+
+async def results(handle: actorq.TaskHandle[int]) -> None:
+    """What a handle gives."""
+    text: str = await handle.result()  # error
+    await handle.result(timeout=3)  # error
+    value: int = (await handle.wait_result()).return_value  # error
+    for _ in handle.progress():  # error
+        pass
+    wrong_handle: actorq.TaskHandle[str] = handle  # error
+    del text, value, wrong_handle
+
+
+async def bound_to_a_broker() -> None:
+    """`kiq` takes what the function takes."""
+    await greet.kiq(5)  # error
+    await greet.kiq()  # error
+    await greet.kiq("you", True)  # error
+    await greet.kiq("you", laud=True)  # error
+    greet.kiq("you")  # error
+
+
+async def options() -> None:
+    """Each option has its name and its type."""
+    fibonacci.using(timout=3)  # error
+    fibonacci.using(timeout="3")  # error
+    fibonacci.using(retries="many")  # error
+    fibonacci.using(ack="never")  # error
+    fibonacci.using(executor="process")  # error
+    fibonacci.using(eta=1_700_000_000.0)  # error
+    fibonacci.using(raises=KeyError)  # error
+    fibonacci.using(10)  # error
+
+
+@actorq.task(retry=3)  # error
+async def unknown_option() -> None:
+    """Not of interest."""
+
+
+@actorq.task("a name")  # error
+async def name_without_its_name() -> None:
+    """Not of interest."""
+
+
+@broker.task(schedule=actorq.every(60))  # error
+async def one_trigger_for_a_list() -> None:
+    """Not of interest."""
+
+
+class Halves(actorq.Middleware):
+    """A hook of another shape."""
+
+    async def pre_send(self, message: str) -> str:  # error
+        """Not of interest."""
+        return message
+
+
+async def what_types_cannot_tell(sys: actorq.System, counter: actorq.ActorRef[Add | Get]) -> None:
+    """No checker finds these; all but the first raise where they are called."""
+    # ask() takes every message that names a reply: a type variable for the reply's type cannot be
+    # bound by the protocol as well.  The actor's receive() has to deal with it.
+    await counter.ask(Stranger())
+    # the calls of enqueue_many() are data
+    await sys.enqueue_many(fibonacci, [("ten",)])
+    # one TypedDict names the options of decorators and of using()
+    fibonacci.using(schedule=[actorq.every(60)])
+    actorq.task(task_id="one", timeout=3)
