@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import attrs
 import trio
+from trio_util import wait_any
 
 from actorq.actor import Actor
 from actorq.cell import Cell
@@ -233,7 +234,7 @@ class Supervisor:
         child.spawning = True
         self._launch(child)
         try:
-            await _first_of(child.started, child.exited)
+            await wait_any(child.started.wait, child.exited.wait)
         except BaseException:
             # Up or not: who was cancelled has no ref, and would leave an actor that nobody knows.
             child.stopping = True
@@ -429,7 +430,7 @@ class Supervisor:
                     if child.ever_started:
                         child.node.note_restart()
                     self._launch(child)
-                    await _first_of(child.started, child.exited)
+                    await wait_any(child.started.wait, child.exited.wait)
                     if not (child.started.is_set() or child.removed):
                         return  # its exit event decides, and widens this plan
                 plan.children.pop(0)
@@ -549,15 +550,3 @@ class Supervisor:
     def _post(self, event: _Exited | _Stop | _AllUp) -> None:
         if self._events is not None:
             self._events.send_nowait(event)
-
-
-async def _first_of(*events: trio.Event) -> None:
-    """Return when one of *events* is set."""
-    async with trio.open_nursery() as nursery:
-
-        async def wait(event: trio.Event) -> None:
-            await event.wait()
-            nursery.cancel_scope.cancel("another event was first")
-
-        for event in events:
-            nursery.start_soon(wait, event)
