@@ -580,3 +580,18 @@ def test_sessions_that_end_leave_no_notices_behind_when_their_worker_is_gone() -
         session = queue.open_session("w", 0.0)
         claimed(queue, session.id)
     assert not queue.notices
+
+
+def test_a_fence_is_of_one_delivery_and_not_of_the_next_to_the_same_worker() -> None:
+    """34"""
+    queue = Queue(lease=LEASE)
+    fill(queue, "a")
+    session = queue.open_session("w", 0.0)
+    (first,) = claimed(queue, session.id)
+    queue.settle(session.id, [Settlement(first.fence, Ending.GIVE_BACK)], 0.0)
+    (second,) = claimed(queue, session.id)
+    for ending in Ending:
+        assert queue.settle(session.id, [Settlement(first.fence, ending)], 0.0) == (False,)
+        assert queue.locate("a") == "leased"
+    assert queue.settle(session.id, [Settlement(second.fence, Ending.DONE)], 0.0) == (True,)
+    assert queue.statistics().refused == len(Ending)

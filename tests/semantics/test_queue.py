@@ -29,6 +29,7 @@ from actorq.errors import (
 )
 from actorq.message import TaskMessage
 from actorq.options import TaskOptions
+from actorq.protocol import OpenSession
 from actorq.schedule import CatchUp, every
 from actorq.statistics import SupervisorStatistics
 from actorq.testing import Tape, crash, crash_at, simulate
@@ -631,6 +632,33 @@ def test_34_a_job_whose_lease_lapsed_is_cancelled_and_its_word_refused(
     simulate(main, tape=tape)
 
 
+def test_34_what_was_acknowledged_has_no_lease_to_lose() -> None:
+    """34, 32: a task of ack=when_received goes on when its worker's lease lapses."""
+
+    async def main() -> None:
+        log = Log()
+        broker = LosesRenewals(lease=30)
+
+        @broker.task
+        async def work(key: str) -> str:
+            if log.starts["saved"]:
+                broker.deaf = log.starts["saved"] == 1
+            await log.job(key, 100)
+            return key
+
+        async with open_system(broker) as sys:
+            once = await sys.enqueue(work.using(ack="when_received"), "once")
+            saved = await sys.enqueue(work, "saved")
+            assert await once.result() == "once"
+            assert trio.current_time() == 100
+            broker.deaf = False
+            assert await saved.result() == "saved"
+        assert log.starts["once"] == 1
+        assert log.starts["saved"] >= 2
+
+    simulate(main)
+
+
 @given(at=st.sampled_from([0.5, 1.0, 1.5]), swallows=st.booleans(), tape=tapes)
 def test_34_a_job_whose_session_was_taken_over_is_cancelled_and_its_word_refused(
     at: float, swallows: bool, tape: Tape
@@ -659,9 +687,8 @@ def test_34_a_job_whose_session_was_taken_over_is_cancelled_and_its_word_refused
         async with open_system(broker) as sys:
             handle = await sys.enqueue(work)
             await trio.sleep_until(at)
-            broker.queue.open_session("local", sys.wiring.clock())  # the same name as the pool's
-            crash_free = sys.actor("broker")
-            await crash_free.ask(actorq.protocol.Count())  # it looks round after each message
+            # the same name as the pool's
+            await sys.actor("broker").ask(OpenSession("local", lambda _batch: False, 0))
             result = await handle.wait_result()
             if at < 1:
                 assert log.ends["cancelled"] == 1
@@ -842,6 +869,33 @@ def test_36_a_job_that_has_not_begun_in_the_pool_never_starts_once_it_is_cancell
         at = AtStep(step)
         simulate(main, at, ack, hooks, instruments=[at])
     assert never_started
+
+
+def test_36_a_job_that_is_cancelled_before_its_first_line_never_reaches_it() -> None:
+    """36: while a hook still looks at it."""
+
+    class Slow(Middleware):
+        async def pre_execute(self, message: TaskMessage) -> TaskMessage:
+            await trio.sleep(1)
+            return message
+
+    async def main() -> None:
+        log = Log()
+        broker = InMemoryBroker().with_middlewares(Slow())
+
+        @broker.task
+        async def work() -> None:
+            log.starts["a"] += 1
+
+        async with open_system(broker) as sys:
+            handle = await sys.enqueue(work)
+            await trio.sleep(0.5)
+            assert await handle.cancel()
+            with pytest.raises(TaskCancelled):
+                await handle.result()
+        assert not log.starts
+
+    simulate(main)
 
 
 # --- order --------------------------------------------------------------------------------------
