@@ -111,6 +111,8 @@ class Counter:
     due_at: float | None = None  #: when the timer for scheduled tasks is set to
     sweep_at: float | None = None  #: likewise for leases
     publishing: bool = False
+    look_at_sessions: bool = False  #: a listener came, or a session ended
+    sessions_ended: int = -1  #: how many had ended when we last looked
 
 
 class Broker(Actor[BrokerMessage]):
@@ -281,6 +283,14 @@ class Broker(Actor[BrokerMessage]):
         """Whether any job is leased."""
         raise NotImplementedError
 
+    def sessions_ended(self) -> int:
+        """How many sessions have ended in all: when it changes, somebody is to be told."""
+        raise NotImplementedError
+
+    def has_notices(self) -> bool:
+        """Whether anything is to be told to any session."""
+        raise NotImplementedError
+
     def take_notices(self, session: int) -> tuple[Notice, ...]:
         """What is to be told to a session; taking it forgets it."""
         raise NotImplementedError
@@ -313,14 +323,9 @@ class Broker(Actor[BrokerMessage]):
             except ActorqError as refusal:
                 self.defer().fail(refusal)
             return None
+        if kind is Settle:
+            return await self._take_word(message)  # type: ignore[arg-type]
         match message:
-            case Settle(session, settlements, allowance):
-                if allowance is not None:
-                    self._allow(session, allowance)
-                verdicts = await self.settle(session, settlements, self._wiring.clock())
-                if self._counter.cancels:
-                    await self._answer_cancels()
-                return verdicts
             case Extend(session):
                 return await self._extend(session)
             case Allow(session, allowance):
@@ -334,6 +339,7 @@ class Broker(Actor[BrokerMessage]):
                 return Session(session, self.lease, lease)
             case NextNotices(session):
                 self._counter.listeners[session] = self.defer()
+                self._counter.look_at_sessions = True
             case Cancel(task_id):
                 await self._cancel(task_id)
             case Locate(task_id):
@@ -361,13 +367,26 @@ class Broker(Actor[BrokerMessage]):
         self.linger = False
         if self.claimable():
             await self._match()
-        if counter.listeners:
+        ended = self.sessions_ended()
+        if ended != counter.sessions_ended:
+            counter.sessions_ended = ended
+            self._end_lost_sessions()
+        if counter.listeners and (counter.look_at_sessions or self.has_notices()):
+            counter.look_at_sessions = False
             self._notify()
         self._arm()
         if not counter.publishing and self.outbox():
             self._publish()
         if counter.idlers:
             await self._answer_idlers()
+
+    async def _take_word(self, word: Settle) -> tuple[bool, ...]:
+        if word.allowance is not None:
+            self._allow(word.session, word.allowance)
+        verdicts = await self.settle(word.session, word.settlements, self._wiring.clock())
+        if self._counter.cancels:
+            await self._answer_cancels()
+        return verdicts
 
     async def _extend(self, session: int) -> bool:
         until = await self.extend(session, self._wiring.clock())
@@ -382,6 +401,7 @@ class Broker(Actor[BrokerMessage]):
         demands = self._counter.demands
         for session in [each for each in demands if not self.has_session(each)]:
             demands.pop(session).lease.lost = True
+            self._counter.look_at_sessions = True
 
     def _allow(self, session: int, allowance: int) -> None:
         demand = self._counter.demands.get(session)

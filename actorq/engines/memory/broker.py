@@ -115,6 +115,14 @@ class InMemoryBroker(Broker):
         """Whether any job is leased."""
         return self.queue.n_leased > 0
 
+    def sessions_ended(self) -> int:
+        """How many sessions have ended in all."""
+        return self.queue.n_sessions_ended
+
+    def has_notices(self) -> bool:
+        """Whether anything is to be told to any session."""
+        return bool(self.queue.notices)
+
     def take_notices(self, session: int) -> tuple[Notice, ...]:
         """What is to be told to a session."""
         if not self.queue.notices:

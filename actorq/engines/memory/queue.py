@@ -110,6 +110,7 @@ class Queue:
     n_leased: int = 0
     n_done: int = 0
     n_refused: int = 0
+    n_sessions_ended: int = 0
 
     # --- accepting ---
 
@@ -275,6 +276,7 @@ class Queue:
         return [session.id for session in lapsed]
 
     def _take_away(self, session: WorkerSession) -> None:
+        self.n_sessions_ended += 1
         # a worker that still listens hears that its session has ended, and needs no notices
         self.notices.pop(session.id, None)
         # newest first, each to the front of its lane: the oldest ends up foremost
