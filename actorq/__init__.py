@@ -3,13 +3,18 @@
 The package's map, from the bottom; imports run one way:
 
 errors, environment                          what everything may need
-progress, result, message, options, retry,   values: what travels
-schedule, serialization, signature, task
-reply, mailbox, cell, ref, actor,            the kernel: actors behind mailboxes
-incarnation, restart, supervisor, kernel
-protocol, wiring, middleware, job            what the five actors of a queue share
+progress, result, remote_error, message,     values: what travels
+options, retry, schedule, schedule_table,
+serialization/, parameters, signature,
+context, task
+signals, statistics, dead_letters, reply,    the kernel: actors behind mailboxes
+mailbox, cell, ref, timers, actor,
+incarnation, restart, whereabouts,
+supervisor, kernel
+clock, protocol, wiring, middleware, job     what the five actors of a queue share
 actors/                                      result backend, broker, middleware, worker pool, scheduler
 engines/                                     where queues, results and schedules are kept
+middlewares/                                 to be plugged in
 handle, system                               what the user holds
 testing/                                     drawn schedules, virtual time, faults
 """

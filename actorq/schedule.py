@@ -2,7 +2,7 @@
 
 Values: frozen, without a clock and without progress, so anybody may share them.
 A *slot* is one planned instant, in Unix seconds.  Which slots have been fired is the business of
-the schedule table (`actorq.engines.memory.schedules`), which alone asks a trigger for them.
+the schedule table (`actorq.schedule_table`), which alone asks a trigger for them.
 """
 
 from __future__ import annotations

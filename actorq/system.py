@@ -23,7 +23,6 @@ from actorq.actors.scheduler import Scheduler, TaskAdded
 from actorq.actors.worker_pool import GetPoolStatistics, PoolStatistics, WorkerPool
 from actorq.clock import EngineClock
 from actorq.engines.memory.broker import InMemoryBroker
-from actorq.engines.memory.schedules import ScheduleTable, Slot
 from actorq.environment import current_environment
 from actorq.errors import (
     ActorFailed,
@@ -50,6 +49,7 @@ from actorq.protocol import (
 )
 from actorq.ref import ActorRef
 from actorq.restart import Backoff, Strategy
+from actorq.schedule_table import ScheduleTable, Slot
 from actorq.supervisor import ActorSpec, SupervisorSpec
 from actorq.task import Task
 from actorq.wiring import Wiring

@@ -9,7 +9,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 
 import attrs
 
@@ -65,7 +65,7 @@ class Task(Generic[P, R]):
             """Run the function itself."""
             return self.function(*args, **kwargs)
 
-    def using(self, **options: Unpack[Options]) -> Task[P, R]:
+    def using(self, **options: Unpack[Options]) -> Self:
         """A copy of this task with these options in place of its own.
 
         Raises `OptionError` (`UnknownOption`, `UnsupportedOption`).
@@ -74,7 +74,7 @@ class Task(Generic[P, R]):
             raise OptionError(f"using(): schedule belongs into the decorator of {self.name!r}")
         return self._copy(self.options.updated(options, where=f"{self.name}.using()"))
 
-    def _copy(self, options: TaskOptions) -> Task[P, R]:
+    def _copy(self, options: TaskOptions) -> Self:
         twin = copy.copy(self)
         twin.options = options
         return twin

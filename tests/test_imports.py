@@ -27,7 +27,7 @@ LAYERS: dict[str, set[str]] = {
     "what everything may need": {"_version", "errors", "environment"},
     "values: what travels": {
         *("context", "message", "options", "parameters", "progress", "remote_error", "result"),
-        *("retry", "schedule", "serialization", "signature", "task"),
+        *("retry", "schedule", "schedule_table", "serialization", "signature", "task"),
     },
     "the kernel": {
         *("actor", "cell", "dead_letters", "incarnation", "kernel", "mailbox", "ref", "reply"),
@@ -41,17 +41,11 @@ LAYERS: dict[str, set[str]] = {
     "tools for tests": {"testing"},
 }
 
-#: Upward imports that are known to be wrong.  Only ever shorten this.
-STILL_WRONG = {
-    # the table is the scheduler's pure state, not the memory engine's
-    ("actorq.actors.scheduler", "actorq.engines.memory.schedules"),
-}
-
 #: No Trio behind these at all: values, and the pure states of the kernel and the memory engine.
 PURE = {
     *("errors", "environment", "dead_letters", "restart", "signals", "statistics"),
     *LAYERS["values: what travels"],
-    *("middleware", "engines.memory.lease", "engines.memory.schedules"),
+    *("middleware", "engines.memory.lease"),
 }
 #: No Trio in these, but behind them: their messages are the kernel's `Message`, which lives beside
 #: the ref; their states run without an event loop all the same.
@@ -163,7 +157,7 @@ def test_imports_only_go_down() -> None:
         for one in found
         if layer_of(one) > layer_of(module)
     }
-    assert upward == STILL_WRONG
+    assert upward == set()
 
 
 def test_the_map_in_the_docstring_is_this_one() -> None:

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from actorq.engines.memory.schedules import ScheduleTable, Slot
 from actorq.errors import OptionError
 from actorq.schedule import CatchUp, Trigger, at, cron, every
+from actorq.schedule_table import ScheduleTable, Slot
 
 
 START = datetime(

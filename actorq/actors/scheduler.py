@@ -13,8 +13,8 @@ from typing import Any
 import attrs
 
 from actorq.actor import Actor
-from actorq.engines.memory.schedules import ScheduleTable, Slot
 from actorq.ref import Message
+from actorq.schedule_table import ScheduleTable, Slot
 from actorq.task import Task, TaskRegistry
 
 
