@@ -94,7 +94,8 @@ class System(Kernel):
         `SystemClosed`, what a middleware's `pre_send` raises, and `EnqueueUncertain` if the broker
         crashed on it; in every other case nothing was stored.
         """
-        self._check(task, "enqueue")
+        if self._check(task, "enqueue"):
+            await self._announce(task)
         message = task.message(
             args, kwargs, task_id=task.options.task_id or self._new_id(), now=self.wiring.clock()
         )
@@ -109,7 +110,8 @@ class System(Kernel):
         Each call is a tuple (or list) of positional arguments or a mapping of keyword arguments:
         `enqueue_many(resize, [("a.png", 64), ("b.png", 64)])`.  Raises as `enqueue` does.
         """
-        self._check(task, "enqueue_many")
+        if self._check(task, "enqueue_many"):
+            await self._announce(task)
         if task.options.task_id is not None:
             raise ValueError("enqueue_many() cannot give one task_id to many calls; use enqueue()")
         new_id, now = self._new_id, self.wiring.clock()
@@ -151,25 +153,33 @@ class System(Kernel):
 
     async def register(self, task: Task[..., Any]) -> None:
         """Let the workers of this system know *task*, as enqueueing it does."""
-        self._check(task, "register")
+        if self._check(task, "register"):
+            await self._announce(task)
         await trio.lowlevel.checkpoint()
 
-    def _check(self, task: Task[..., Any], what: str) -> None:
+    def _check(self, task: Task[..., Any], what: str) -> bool:
+        """Refuse what cannot be enqueued; True if the task is new here, and must be announced."""
         if not isinstance(task, Task):
             raise _not_a_task(task, what)
         if self._body_done.is_set() and current_slot.get() is None:
             self._check_open(what)  # a job may go on to enqueue while the pool drains
-        if self.wiring.tasks.get(task.name) is None:
-            self._learn(task)
-        elif self.wiring.tasks.get(task.name) is not task:
-            self.wiring.tasks.add(task)  # a copy made by using(), or a conflict, which is refused
+        known = self.wiring.tasks.get(task.name)
+        if known is task:
+            return False
+        if known is None:
+            task.context_parameters()
+        return self.wiring.tasks.add(
+            task
+        )  # a copy made by using() is no news; a conflict is refused
 
-    def _learn(self, task: Task[..., Any]) -> None:
-        task.context_parameters()
-        self.wiring.tasks.add(task)
-        self.wiring.broker.tell_nowait(TaskKnown(task.name))
-        if task.options.schedule:
-            self._scheduler.tell_nowait(TaskAdded(task))
+    async def _announce(self, task: Task[..., Any]) -> None:
+        """Tell who waits for *task*: the broker may have parked some, the scheduler plans others."""
+        try:
+            await self.wiring.broker.tell(TaskKnown(task.name))
+            if task.options.schedule:
+                await self._scheduler.tell(TaskAdded(task))
+        except ActorStopped as stopped:
+            raise SystemClosed(f"the system is closing ({stopped})") from None
 
     async def _send(self, messages: tuple[TaskMessage, ...]) -> None:
         wiring = self.wiring

@@ -271,9 +271,14 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
     async def _open_session(self) -> None:
         self._received = 0
         self._inlet = Inlet(self)
-        session = await self._wiring.broker.ask(
-            OpenSession(self._worker, self._inlet, self._free())
-        )
+        while True:
+            try:
+                session = await self._wiring.broker.ask(
+                    OpenSession(self._worker, self._inlet, self._free())
+                )
+                break
+            except ActorFailed:
+                continue  # it restarts; one crash is no second incident
         self._session, self._lease_seconds, self._lease = session
         self.start_soon(self._listen, session.id, name="pool: notices")
 
@@ -420,7 +425,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 await trio.lowlevel.checkpoint()
             if self._ended:
                 self._report_soon()
-            if contextvars.copy_context() != clean:
+            if _is_tainted(clean):
                 return
 
     async def _next(self) -> Job:
@@ -877,6 +882,14 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         """The job is not ours any more: there is nothing to settle, but a slot is free."""
         self._forget(job)
         self._allow()
+
+
+def _is_tainted(clean: contextvars.Context) -> bool:
+    """Whether a job has left something in this task's context."""
+    try:
+        return contextvars.copy_context() != clean
+    except Exception:  # noqa: BLE001 - it compares values, and their __eq__ is the user's
+        return True
 
 
 def _is_signal(error: BaseException) -> bool:

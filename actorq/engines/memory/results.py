@@ -38,15 +38,19 @@ class ResultTable:
         if self.limit != -1 and len(self.results) > self.limit:
             oldest, _ = self.results.popitem(last=False)
             self.progress.pop(oldest, None)
-            self.evicted[oldest] = None
-            if len(self.evicted) > EVICTED_KEPT:
-                self.evicted.popitem(last=False)
-                self.forgotten += 1
+            self._note_gone(oldest)
 
     def delete(self, task_id: str) -> None:
         """Forget a result and its progress."""
-        self.results.pop(task_id, None)
         self.progress.pop(task_id, None)
+        if self.results.pop(task_id, None) is not None:
+            self._note_gone(task_id)
+
+    def _note_gone(self, task_id: str) -> None:
+        self.evicted[task_id] = None
+        if len(self.evicted) > EVICTED_KEPT:
+            self.evicted.popitem(last=False)
+            self.forgotten += 1
 
 
 class InMemoryResultBackend(ResultBackend):
@@ -102,7 +106,7 @@ class InMemoryResultBackend(ResultBackend):
         if task_id not in self.table.evicted:
             return None
         return (
-            f"the result of task {task_id!r} was evicted: the backend keeps the latest "
+            f"the result of task {task_id!r} was evicted, or deleted: the backend keeps the latest "
             f"{self.max_stored_results}; wait for it earlier, or raise max_stored_results"
         )
 
