@@ -51,6 +51,7 @@ class Cell:
         "waiting_for_room",
         "waiting_on",
         "watchers",
+        "when_waiting",
     )
 
     def __init__(
@@ -65,12 +66,22 @@ class Cell:
         self.ended = trio.Event()
         self.watchers: weakref.WeakSet[Cell] = weakref.WeakSet()  #: the dead ones fall out
         self.loop_task: trio.lowlevel.Task | None = None
+        self.when_waiting: Callable[[], None] | None = None  #: called when its loop begins to wait
         self.waiting_on: Cell | None = None  #: the actor that this one's loop waits for
         self.waiting_for_room = False  #: ... only until the message is accepted
         self.fault: Callable[[Any], None] | None = None  #: a test's hook before each message
         self.accepted = self.handled = self.crashed = 0
         self.interrupted = self.undelivered = self.restarts = 0
         self.ref: ActorRef[Any]
+
+    def waits_in_vain(self) -> bool:
+        """Its loop waits, perhaps through others, for an actor that is down at present."""
+        step = self.waiting_on
+        while step is not None:
+            if step.state == "down":
+                return True
+            step = step.waiting_on
+        return False
 
     def check_cycle(self, target: Cell) -> None:
         """Raise if this cell's loop, waiting for *target*, would wait for itself (promise 17)."""

@@ -119,6 +119,8 @@ class ActorRef(Generic[M_contra]):
         cell = self._cell
         asker.check_cycle(cell)
         asker.waiting_on = cell
+        if asker.when_waiting is not None:
+            asker.when_waiting()
         reply._asker = asker  # whoever answers or defers the reply lifts the edge: promise 17
         try:
             try:
@@ -141,6 +143,8 @@ class ActorRef(Generic[M_contra]):
             asker.check_cycle(cell)
             asker.waiting_on = cell
             asker.waiting_for_room = True
+            if asker.when_waiting is not None:
+                asker.when_waiting()
         try:
             await self._send(item)
         finally:

@@ -12,6 +12,7 @@ import logging
 import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import attrs
@@ -93,6 +94,7 @@ class _Node(Protocol):
     def halt(self) -> None: ...
     def terminate(self, reason: str) -> None: ...
     def note_restart(self) -> None: ...
+    def when_in_vain(self, act: Callable[[], None] | None) -> None: ...
     def statistics(self) -> MailboxStatistics | SupervisorStatistics: ...
 
 
@@ -130,6 +132,16 @@ class _ActorNode:
 
     def note_restart(self) -> None:
         self.cell.restarts += 1
+
+    def when_in_vain(self, act: Callable[[], None] | None) -> None:
+        """Call *act* as soon as the loop waits for an actor that is down; None: no more."""
+
+        def look() -> None:
+            if act is not None and self.cell.waits_in_vain():
+                act()
+
+        self.cell.when_waiting = None if act is None else look
+        look()
 
     def statistics(self) -> MailboxStatistics:
         return self.cell.statistics()
@@ -299,6 +311,9 @@ class Supervisor:
 
     def note_restart(self) -> None:
         """A supervisor counts incidents, not restarts."""
+
+    def when_in_vain(self, act: Callable[[], None] | None) -> None:
+        """Its own children are looked at when it stops them."""
 
     async def run(self, started: Callable[[], None]) -> Exit:
         """Live once: start the children, keep them, stop them."""
@@ -505,8 +520,15 @@ class Supervisor:
                 else:
                     child.node.halt()
                 if child.started.is_set():
-                    with trio.move_on_after(child.node.drain):
+                    with trio.move_on_after(child.node.drain) as patience:
+                        if not last:
+                            # a handler that waits for an actor which is down, perhaps the one that
+                            # crashed, will not be answered before this restart is through
+                            child.node.when_in_vain(
+                                partial(patience.cancel, "it waits for an actor that is down")
+                            )
                         await child.exited.wait()
+                    child.node.when_in_vain(None)
                 if child.running:
                     child.scope.cancel(f"supervisor {self.name!r}: {reason}")
                     with trio.move_on_after(child.node.patience):

@@ -939,3 +939,51 @@ def test_27_a_spawn_whose_on_start_fails_tells_the_spawner_only() -> None:
             assert await ask_any(ref, "name") == "x"
 
     simulate(program)
+
+
+@given(tape=tapes, late=st.booleans())
+def test_21_a_group_restart_does_not_wait_for_who_waits_for_the_dead(
+    tape: Tape, late: bool
+) -> None:
+    """21. A sibling whose handler asks the crashed actor is interrupted at once: the crashed one
+    cannot answer before the group is up again, however long the sibling's drain."""
+    up: list[tuple[str, float]] = []
+
+    class Server(Actor[Any]):
+        async def on_start(self) -> None:
+            up.append(("server", trio.current_time()))
+
+        async def receive(self, message: Any) -> Any:
+            if message == "slow":
+                await trio.sleep(3)
+            return message
+
+    class Client(Actor[Any]):
+        async def on_start(self) -> None:
+            up.append(("client", trio.current_time()))
+
+        async def receive(self, message: Any) -> None:
+            if late:
+                await trio.sleep(5)  # it begins to wait while it is being stopped
+            await ask_any(server, message)
+
+    async def main() -> None:
+        nonlocal server
+        spec = SupervisorSpec(
+            name="group", strategy=Strategy.REST_FOR_ONE, backoff=QUICK, intensity=100
+        )
+        async with crashing_kernel(subtrees=[spec]) as kernel:
+            group = kernel._root.child_supervisor("group")
+            server = await group.spawn(ActorSpec(Server, "server"))
+            client = await group.spawn(ActorSpec(Client, "client", drain=1000))
+            await server.tell("slow")
+            await trio.sleep(1)
+            await client.tell("quick")
+            await trio.sleep(1)
+            crash(server)  # as soon as "slow" is through: at 3, before "quick"
+            await trio.sleep(10)
+        again = 6 if late else 3
+        assert up == [("server", 0), ("client", 0), ("server", again), ("client", again)]
+
+    server: Any = None
+    simulate(main, tape=tape)
