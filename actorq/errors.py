@@ -55,11 +55,14 @@ class ActorFailed(ActorqError):
     elsewhere.
     """
 
-    def __init__(self, actor: str, *, handled: bool, detail: str = "crashed") -> None:
+    def __init__(
+        self, actor: str, *, handled: bool, detail: str = "crashed", ref: object = None
+    ) -> None:
         what = "while handling this message" if handled else "before it answered this message"
         super().__init__(f"actor {actor!r} {detail} {what}")
         self.actor = actor
         self.handled = handled
+        self.ref = ref  #: the actor's ref: names are unique under one supervisor only
 
 
 class AskDeadlock(ActorqError, RuntimeError):

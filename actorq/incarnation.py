@@ -272,6 +272,6 @@ class Incarnation:
         if crash is None and self.cell.mailbox.closed:
             return ActorStopped(self.cell.name)
         detail = "was stopped" if crash is None else "crashed"
-        error = ActorFailed(self.cell.name, handled=handled, detail=detail)
+        error = ActorFailed(self.cell.name, handled=handled, detail=detail, ref=self.cell.ref)
         error.__cause__ = crash
         return error

@@ -46,7 +46,7 @@ def dump_error(error: BaseException) -> dict[str, Any]:
     One that `load_error` made, and that was not raised since, gives the data that it was made of:
     stored and read any number of times, an error stays what it was.
     """
-    known = getattr(error, _DATA, None)
+    known = _attribute(error, _DATA)
     if isinstance(known, dict) and error.__traceback__ is None:
         return dict(known)
     data = _dumped(error, [MAX_ERRORS], 0)
@@ -84,7 +84,7 @@ def _dumped(error: BaseException, budget: list[int], depth: int) -> dict[str, An
     }
     if (args := _arguments(error)) is not None:
         data["args"] = args
-    notes = getattr(error, "__notes__", None)
+    notes = _attribute(error, "__notes__")
     if isinstance(notes, list) and notes:
         data["notes"] = [_clean(note) for note in notes[:MAX_NOTES] if isinstance(note, str)]
     if depth < MAX_DEPTH:
@@ -114,8 +114,8 @@ def _arguments(error: BaseException) -> list[Any] | None:
     """What constructs it again: `__reduce__` knows better than `args`."""
     if isinstance(error, BaseExceptionGroup):
         return [_clean(error.message)]
-    args: Any = error.args
     try:
+        args: Any = error.args
         reduced = error.__reduce__()
         if isinstance(reduced, tuple) and reduced[0] is type(error):
             args = reduced[1]
@@ -124,6 +124,14 @@ def _arguments(error: BaseException) -> list[Any] | None:
     except Exception:  # noqa: BLE001 - __reduce__ and what it returns are the user's
         return None
     return plain if small else None
+
+
+def _attribute(error: BaseException, name: str) -> Any:
+    """An attribute of the instance, past whatever `__getattr__` its class has."""
+    try:
+        return object.__getattribute__(error, "__dict__").get(name)
+    except Exception:  # noqa: BLE001 - __dict__ may be the user's too
+        return None
 
 
 def _message(error: BaseException) -> str:
@@ -254,6 +262,9 @@ def _rebuilt(
         if "args" not in data and kind.__module__ != "builtins":
             return None  # its message is not what it was made of
         error = kind(*args)
+        error.__cause__ = None  # all that is done to it later: some classes refuse it
+        error.__notes__ = []
+        setattr(error, _DATA, data)
         # Many a class makes its message out of its arguments: given the message, it says it twice.
         same = type(error) is kind and _clean(str(error)) == data["message"]
     except Exception:  # noqa: BLE001 - the data is from elsewhere, the constructor is the user's

@@ -8,6 +8,7 @@ goes on obeying: a stop, or another child's crash, gets in between (promise 23).
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import math
 import random
@@ -221,6 +222,7 @@ class Supervisor:
         self._state = "down"
         self._final = False  #: nothing is restarted any more: who ends, ends for good
         self._nursery: trio.Nursery
+        self._context = contextvars.copy_context()
         self._events: trio.MemorySendChannel[_Exited | _Stop | _AllUp] | None = None
         for child in spec.children:
             self._adopt(child)
@@ -478,7 +480,10 @@ class Supervisor:
         child.running = True
         child.stopping = False
         child.up_since = math.inf
-        self._nursery.start_soon(self._live, child, name=f"actorq:{child.node.name}")
+        # in the supervisor's context, at each start: an actor takes nothing along from who spawned it
+        self._context.run(
+            partial(self._nursery.start_soon, self._live, child, name=f"actorq:{child.node.name}")
+        )
 
     async def _live(self, child: _Child) -> None:
         def started() -> None:

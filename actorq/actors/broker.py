@@ -526,6 +526,8 @@ class Broker(Actor[BrokerMessage]):
         busy = counts.ready - counts.parked + counts.leased + len(self.outbox())
         still: list[tuple[WaitIdle, Reply[None]]] = []
         for wait, reply in self._counter.idlers:
+            if reply.abandoned:
+                continue
             if busy or (wait.scheduled and counts.scheduled):
                 still.append((wait, reply))
             else:

@@ -85,6 +85,13 @@ class Ledger:
             self.doubts.popitem(last=False)
 
 
+def join(waiting: list[Reply[Any]], reply: Reply[Any]) -> None:
+    """Add *reply*; whenever the list has doubled, drop who has given up meanwhile."""
+    if len(waiting) >= 8 and len(waiting) & (len(waiting) - 1) == 0:
+        waiting[:] = [each for each in waiting if not each.abandoned]
+    waiting.append(reply)
+
+
 @attrs.define
 class Desk:
     """Who waits for what, in one life (pure)."""
@@ -126,10 +133,7 @@ class Desk:
 
     def park(self, task_id: str, reply: Reply[Any]) -> None:
         """Keep *reply* until the task ends.  Who gave up meanwhile is dropped on the way."""
-        waiters = self.waiters.setdefault(task_id, [])
-        if waiters and waiters[0].abandoned:
-            waiters[:] = [waiter for waiter in waiters if not waiter.abandoned]
-        waiters.append(reply)
+        join(self.waiters.setdefault(task_id, []), reply)
 
 
 class ResultBackend(Actor[ResultMessage]):
@@ -347,7 +351,7 @@ class ResultBackend(Actor[ResultMessage]):
                 return None
             if task_id in self._known_doubts or self.may_have_forgotten():
                 return Doubt.DOUBT
-        self._desk.readers.setdefault(task_id, []).append(self.defer())
+        join(self._desk.readers.setdefault(task_id, []), self.defer())
         return None
 
     # --- results that may never come ---

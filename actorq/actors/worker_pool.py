@@ -35,6 +35,7 @@ from actorq.errors import (
     NotSerializable,
     StaleResult,
     TaskCancelled,
+    TaskFailed,
     TaskTimeout,
     WorkerLost,
 )
@@ -48,6 +49,7 @@ from actorq.protocol import (
     Allow,
     Batch,
     BeforeExecute,
+    Count,
     DoubtResults,
     Ending,
     Extend,
@@ -153,7 +155,8 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._wiring = wiring
         self._concurrency = concurrency
         self._worker = worker
-        self._threads = trio.CapacityLimiter(concurrency)
+        # the slots bound it; and a suspended job keeps its thread
+        self._threads = trio.CapacityLimiter(math.inf)
         self._session: int | None = None  #: None while none is open
         self._lease = Lease(0.0)
         self._lease_seconds = 0.0
@@ -171,6 +174,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._gated = False  #: jobs wait for a running one to end, and no slot looks at them
         self._suspended = 0
         self._draining = False
+        self._allowing = False  #: a task waits to tell our demand
         self._renewing = False
         self._quiet = trio.Event()  #: draining, and nothing is held
         self._context = contextvars.copy_context()
@@ -196,8 +200,12 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._draining = True
         self._allow()
         self._give_back_waiting()
-        if self._jobs:
-            await self._quiet.wait()
+        while self._jobs and not self._quiet.is_set():
+            # nobody handles our timer any more
+            with trio.move_on_after(self._lease_seconds / 3):
+                await self._quiet.wait()
+                return
+            await self._renew()
 
     async def on_stop(self) -> None:
         """Give back everything that is still held: told, not asked, for the broker may be down."""
@@ -274,13 +282,14 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         while True:
             try:
                 session = await self._wiring.broker.ask(
-                    OpenSession(self._worker, self._inlet, self._free())
+                    OpenSession(self._worker, self._inlet, self._allowance())
                 )
                 break
             except ActorFailed:
                 continue  # it restarts; one crash is no second incident
         self._session, self._lease_seconds, self._lease = session
         self.start_soon(self._listen, session.id, name="pool: notices")
+        self._allow()  # what was dropped meanwhile had no session to tell it to
 
     async def _renew(self) -> None:
         self._renewing = False
@@ -359,8 +368,23 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         if self._session is not None:
             try:
                 self._wiring.broker.tell_nowait(Allow(self._session, self._allowance()))
-            except (MailboxFull, ActorStopped):
-                log.debug("the broker did not hear of our demand; the next settlement repeats it")
+            except MailboxFull:
+                if not self._allowing:
+                    self._allowing = True
+                    self.start_soon(self._allow_later, name="pool: demand")
+            except ActorStopped:
+                log.debug("the broker has stopped; it wants to know of no demand")
+
+    async def _allow_later(self) -> None:
+        """Our demand might be the last word for a long time: it must be heard."""
+        try:
+            # any question: once it is answered, older words in the mailbox have been heard too
+            await self._wiring.broker.ask(Count())
+        except (ActorFailed, ActorStopped):
+            return  # and we end with it
+        finally:
+            self._allowing = False
+        self._allow()
 
     def _start_slot(self) -> None:
         self._slots += 1
@@ -392,19 +416,26 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         while True:
             # One scope serves job after job, one at a time, until a job is cancelled in it: a scope
             # of its own for each would be a third of the whole cost of a task that does nothing.
-            with trio.CancelScope() as scope:
-                await self._work_off(slot, scope, clean)
+            try:
+                with trio.CancelScope() as scope:
+                    await self._work_off(slot, scope, clean)
+            except Exception:
+                # what is left of a group when the scope has taken out its own cancellation
+                if slot.job is None or not (slot.job.cancelled or slot.job.lost):
+                    raise
+                log.warning("a cancelled task failed in its clean-up", exc_info=True)
             job = slot.job
-            if job is None:
+            if job is not None:
+                job.scope = None
+                if self._conclude(job):
+                    await self._after_execute(job)
+                slot.job = None
+                if self._ended:
+                    self._report_soon()
+            if _is_tainted(clean):
                 self._start_slot()  # a job left traces in this task's context: retire it
                 self._slots -= 1
                 return
-            job.scope = None
-            if self._conclude(job):
-                await self._after_execute(job)
-            slot.job = None
-            if self._ended:
-                self._report_soon()
 
     async def _work_off(
         self, slot: Slot, scope: trio.CancelScope, clean: contextvars.Context
@@ -472,6 +503,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
     def suspend(self) -> None:
         """A job waits for another: its slot may be used meanwhile."""
         self._suspended += 1
+        self._let_one_resume()
         self._wake_slot()
         self._allow()
 
@@ -513,7 +545,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 try:
                     message = await self._wiring.middleware.ask(BeforeExecute(message))
                 except ActorFailed as failed:
-                    if failed.actor != self._wiring.middleware.name or job.acked:
+                    if failed.ref is not self._wiring.middleware or job.acked:
                         raise
                     # the chain crashed: not the task's fault, and we restart with it
                     job.settlement = Settlement(job.fence, Ending.GIVE_BACK)
@@ -564,6 +596,26 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
 
         True if hooks are to be run before that: then `_after_execute` puts it up.
         """
+        try:
+            return self._decide(job)
+        except Exception:
+            # an exception's own methods are its author's code: none of it may harm other tasks
+            name = type(job.error).__qualname__
+            log.exception("the error of task %s, a %s, cannot be read", job.fence.task_id, name)
+            error = TaskFailed(name, "(it cannot be told: its own methods raise)")
+            job.result = TaskResult(
+                is_err=True,
+                error=error,
+                labels=dict(job.message.labels),
+                attempts=job.fence.attempt,
+            )
+            job.settlement = Settlement(
+                job.fence, Ending.DEAD, reason=str(error), error=dump_error(error)
+            )
+            self._put_up(job)
+            return False
+
+    def _decide(self, job: Job) -> bool:
         task, fence, message = job.task, job.fence, job.message
         if job.lost:
             self._drop(job)
@@ -648,8 +700,9 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             fence.attempt,
             error,
         )
-        reason = f"{type(error).__name__}: {error}"
-        return Settlement(fence, Ending.DEAD, reason=reason, error=dump_error(error))
+        dumped = dump_error(error)
+        reason = f"{type(error).__name__}: {dumped['message']}"
+        return Settlement(fence, Ending.DEAD, reason=reason, error=dumped)
 
     async def _after_execute(self, job: Job) -> None:
         assert job.result is not None
@@ -666,14 +719,18 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         if self._jobs.pop(job.fence.token, None) is None:
             return
         self._running -= 1
-        if self._resumers:
-            self._suspended -= 1
-            self._resumers.unpark()
+        self._let_one_resume()
         if self._gated:
             self._gated = False
             self._wake_slot()
         if self._draining and not self._jobs:
             self._quiet.set()
+
+    def _let_one_resume(self) -> None:
+        """A slot may be free: whoever suspended and wants one again goes before new jobs."""
+        if self._resumers and self._running - self._suspended < self._concurrency:
+            self._suspended -= 1
+            self._resumers.unpark()
 
     def _report_soon(self) -> None:
         """Report what has ended: at once if nothing else is going on, else with what ends meanwhile.
@@ -780,12 +837,10 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         """Settle what is stored; see to the rest."""
         settled = []
         for job, verdict in zip(jobs, verdicts, strict=True):
-            if verdict is None:
+            if verdict is None or (isinstance(verdict, StaleResult) and job.lost):
                 settled.append(job)
             elif isinstance(verdict, StaleResult):
-                # refused if the lease is indeed lost; if only we believed so, it runs again
-                job.settlement = Settlement(job.fence, Ending.GIVE_BACK)
-                settled.append(job)
+                self.start_soon(self._store_renewed, job, name="pool: renew, then store")
             else:
                 self.start_soon(self._save_again, job, name="pool: store a result again")
         if settled:
@@ -810,6 +865,27 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 return await self._wiring.results.ask(SetResults(self._outcomes(jobs)))
             except ActorFailed:
                 log.warning("the result backend crashed before it had stored; storing again")
+
+    async def _store_renewed(self, job: Job) -> None:
+        """Refused as stale, though we know of no loss: renew, and store once more.
+
+        The loop stood still for longer than the lease; or the id has a result of an earlier run, with
+        more attempts: that stands, and the delivery is settled all the same.
+        """
+        session = self._session
+        try:
+            held = session is not None and await self._wiring.broker.ask(Extend(session))
+        except ActorFailed:
+            return  # it restarts, and we after it: the task runs again
+        if held:
+            (verdict,) = await self._ask_to_store([job])
+            if verdict is not None and not isinstance(verdict, StaleResult):
+                await self._save_again(job)
+                return
+            self._settle([job])
+        else:
+            await self._lose_session(session)
+            self._drop(job)
 
     async def _save_again(self, job: Job) -> None:
         """The backend refused a result: try again, then keep the task in the dead letters (32)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+import trio
+
 from actorq.actors.broker import Broker
 from actorq.actors.result_backend import ResultBackend
 from actorq.engines.memory.queue import Queue, Verdict
@@ -12,6 +14,22 @@ from actorq.engines.memory.results import InMemoryResultBackend
 from actorq.message import Delivery, TaskMessage
 from actorq.protocol import DeadTask, Ending, Notice, Outcome, QueueStatistics, Settlement
 
+
+# A Ctrl-C between two lines of a transition would leave a task in no place or in two, and the queue
+# outlives the system: it may be opened again.  (The core itself imports no Trio.)
+for transition in (
+    Queue.enqueue,
+    Queue.open_session,
+    Queue.close_session,
+    Queue.extend,
+    Queue.claim,
+    Queue.settle,
+    Queue.lapse,
+    Queue.promote,
+    Queue.cancel,
+    Queue.unpark,
+):
+    trio.lowlevel.enable_ki_protection(transition)
 
 #: Results that a broker without a backend of its own keeps.
 DEFAULT_RESULTS = 10_000

@@ -392,6 +392,7 @@ class Queue:
             self.n_ready -= 1
             if entry.parked:
                 self.n_parked -= 1
+                self._drop_parked(entry)
             else:
                 self._void += 1
         when = "between two attempts" if entry.failures else "before it began"
@@ -401,6 +402,12 @@ class Queue:
         if self._void > 64 and self._void > self.n_ready:
             self._compact_ready()
         return Verdict.DONE
+
+    def _drop_parked(self, entry: Entry) -> None:
+        lane = self.parked[entry.message.task_name]
+        lane.remove(entry)
+        if not lane:
+            del self.parked[entry.message.task_name]
 
     def _compact_ready(self) -> None:
         """The same for the lanes."""
