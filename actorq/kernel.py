@@ -118,6 +118,17 @@ class _Ends:
     body: BaseException | None = None
 
 
+def _check_limits(intensity: int, period: float, backoff: Backoff | None) -> None:
+    if isinstance(intensity, bool) or not isinstance(intensity, int) or intensity < 0:
+        raise ValueError(f"intensity expects a number of incidents, 0 or more; got {intensity!r}")
+    if isinstance(period, bool) or not isinstance(period, int | float) or not period > 0:
+        raise ValueError(f"period expects seconds, more than 0; got {period!r}")
+    if backoff is not None and not isinstance(backoff, Backoff):
+        raise TypeError(
+            f"backoff expects a Backoff, such as Backoff(base=0.1, max=10); got {backoff!r}"
+        )
+
+
 class Kernel:
     """A running tree of actors.  Made by `open_kernel`."""
 
@@ -191,6 +202,7 @@ class Kernel:
         decides: by *restart*, at the same intensity.
         """
         self._check_open("spawn_supervisor")
+        _check_limits(intensity, period, backoff)
         return SupervisorRef(
             await self._app.spawn_supervisor(
                 SupervisorSpec(
@@ -252,6 +264,7 @@ async def open_kernel(
     Surfaces: the body's own exception, naked, if nothing else failed; `SystemFailed` from a group
     if an actor's failure ended the system; a `KeyboardInterrupt` or `SystemExit` as itself.
     """
+    _check_limits(intensity, period, backoff)
     await trio.lowlevel.checkpoint()  # promise 51: nothing starts in a cancelled scope
     kernel = kernel or Kernel(current_environment())
     app = SupervisorSpec(name=APP, intensity=intensity, period=period, backoff=backoff or Backoff())

@@ -480,10 +480,12 @@ class Supervisor:
         child.running = True
         child.stopping = False
         child.up_since = math.inf
+
         # in the supervisor's context, at each start: an actor takes nothing along from who spawned it
-        self._context.run(
-            partial(self._nursery.start_soon, self._live, child, name=f"actorq:{child.node.name}")
-        )
+        def start() -> None:
+            self._nursery.start_soon(self._live, child, name=f"actorq:{child.node.name}")
+
+        self._context.run(start)
 
     async def _live(self, child: _Child) -> None:
         def started() -> None:

@@ -301,6 +301,22 @@ def _not_a_task(given: object, what: str) -> Exception:
     return TypeError(f"{what}() expects a task made with @actorq.task; got {given!r}")
 
 
+def _check_backend(backend: ResultBackend) -> None:
+    kind = type(backend)
+    if not isinstance(backend, ResultBackend):
+        raise TypeError(f"not a result backend: {backend!r}")
+    for name in ("set_result", "get_result", "is_result_ready", "delete_result"):
+        method = getattr(kind, name)
+        if method is getattr(ResultBackend, name):
+            raise TypeError(f"{kind.__name__} has no {name}(): write `async def {name}(self, ...)`")
+        if not inspect.iscoroutinefunction(inspect.unwrap(method)):
+            raise TypeError(f"{kind.__name__}.{name}() must be an `async def` function")
+    if backend._life is not None:
+        raise SystemClosed(
+            f"this {kind.__name__} is open in another system already; make one for each broker"
+        )
+
+
 def _check_seconds(name: str, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         raise ValueError(f"{name} expects seconds >= 0; got {value!r}")
@@ -346,8 +362,7 @@ async def open_system(
         raise SystemClosed(
             "this broker is open in another system already; make one broker for each open_system()"
         )
-    if not isinstance(broker.result_backend, ResultBackend):
-        raise TypeError(f"not a result backend: {broker.result_backend!r}")
+    _check_backend(broker.result_backend)
     system = System(broker, concurrency)
     for task in tasks:
         if not isinstance(task, Task):

@@ -72,7 +72,9 @@ class Task(Generic[P, R]):
         """
         if "schedule" in options:
             raise OptionError(f"using(): schedule belongs into the decorator of {self.name!r}")
-        return self._copy(self.options.updated(options, where=f"{self.name}.using()"))
+        updated = self.options.updated(options, where=f"{self.name}.using()")
+        _check_executor(self.function, self.is_async, updated)
+        return self._copy(updated)
 
     def _copy(self, options: TaskOptions) -> Self:
         twin = copy.copy(self)
@@ -183,15 +185,13 @@ def make_task(
         )
     if not hasattr(function, "__qualname__"):
         raise TaskDefinitionError(f"@task expects a function with a name; got {function!r}")
+    if name is not None and (not isinstance(name, str) or not name):
+        raise OptionError(f"name expects a string that is not empty; got {name!r}")
+    _check_context_is_injected(function)
     if name is None and function.__name__ == "<lambda>":
         raise TaskDefinitionError("a lambda has no name of its own; pass name= to the decorator")
     is_async = inspect.iscoroutinefunction(plain)
-    if options.executor is not None and (options.executor == "trio") != is_async:
-        kind = "an async" if is_async else "a plain"
-        raise OptionError(
-            f"{function.__qualname__} is {kind} function: executor={options.executor!r} cannot run "
-            f"it; leave the option out"
-        )
+    _check_executor(function, is_async, options)
     kind_of_task: type[Task[P, Any]] = AsyncTask if is_async else SyncTask
     made = kind_of_task(function, name=name, options=options, broker=broker)
     if options.schedule:
@@ -199,6 +199,25 @@ def make_task(
     if broker is not None:
         broker.tasks.add(made)
     return made
+
+
+def _check_executor(function: Callable[..., Any], is_async: bool, options: TaskOptions) -> None:
+    if options.executor is not None and (options.executor == "trio") != is_async:
+        kind = "an async" if is_async else "a plain"
+        raise OptionError(
+            f"{function.__qualname__} is {kind} function: executor={options.executor!r} cannot run "
+            f"it; leave the option out"
+        )
+
+
+def _check_context_is_injected(function: Callable[..., Any]) -> None:
+    for parameter in inspect.signature(function).parameters.values():
+        wanted = parameter.annotation in (Context, "Context", "actorq.Context")
+        if wanted and not isinstance(parameter.default, Dependency):
+            raise TaskDefinitionError(
+                f"{function.__qualname__}: the worker fills in the context only if you mark the "
+                f"parameter: write `{parameter.name}: actorq.Context = actorq.Depends()`"
+            )
 
 
 def _check_schedule(task: Task[..., Any]) -> None:

@@ -301,7 +301,7 @@ class ResultBackend(Actor[ResultMessage]):
 
     async def _get_result(self, task_id: str, with_logs: bool) -> TaskResult[Any]:
         try:
-            return await self.get_result(task_id, with_logs)
+            result = await self.get_result(task_id, with_logs)
         except ResultGetError:
             gone = self.is_gone(task_id)
             if gone is not None:
@@ -313,6 +313,12 @@ class ResultBackend(Actor[ResultMessage]):
                 f"{type(self).__name__}.get_result failed for task {task_id!r}: "
                 f"{type(error).__name__}: {error}"
             ) from error
+        if not isinstance(result, TaskResult):
+            raise ResultGetError(
+                f"{type(self).__name__}.get_result must return a TaskResult; for task {task_id!r} it "
+                f"returned {result!r}"
+            )
+        return result
 
     async def _is_ready(self, task_id: str) -> bool:
         try:

@@ -272,7 +272,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             try:
                 self._wiring.broker.tell_nowait(Settle(self._session, tuple(settlements)))
             except Exception:  # noqa: BLE001 - full or gone: the session's end gives them back
-                log.warning("could not give back %d jobs; their lease will", len(settlements))
+                log.warning("%d jobs go back when their session ends", len(settlements))
 
     # --- the lease ---
 
@@ -572,7 +572,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         except Exception as raised:  # noqa: BLE001 - a task may raise whatever it likes
             job.error = raised.with_traceback(_users_part(raised.__traceback__))
         except BaseException as raised:
-            if _is_signal(raised):
+            if _is_signal(raised) and not _is_stray(raised):
                 raise
             job.error = RuntimeError(f"the task raised {type(raised).__name__}, no Exception")
             job.error.__cause__ = raised
@@ -973,6 +973,13 @@ def _is_signal(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return any(_is_signal(each) for each in error.exceptions)
     return isinstance(error, trio.Cancelled | KeyboardInterrupt | SystemExit | GeneratorExit)
+
+
+def _is_stray(error: BaseException) -> bool:
+    """A `Cancelled` of some other time and place, raised again: nothing cancels this task now."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_stray(each) for each in error.exceptions if _is_signal(each))
+    return isinstance(error, trio.Cancelled) and trio.current_effective_deadline() > -math.inf
 
 
 def _users_part(traceback: TracebackType | None) -> TracebackType | None:

@@ -948,6 +948,7 @@ def test_21_a_group_restart_does_not_wait_for_who_waits_for_the_dead(
     """21. A sibling whose handler asks the crashed actor is interrupted at once: the crashed one
     cannot answer before the group is up again, however long the sibling's drain."""
     up: list[tuple[str, float]] = []
+    server: Any = None
 
     class Server(Actor[Any]):
         async def on_start(self) -> None:
@@ -985,5 +986,4 @@ def test_21_a_group_restart_does_not_wait_for_who_waits_for_the_dead(
         again = 6 if late else 3
         assert up == [("server", 0), ("client", 0), ("server", again), ("client", again)]
 
-    server: Any = None
     simulate(main, tape=tape)
