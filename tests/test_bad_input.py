@@ -506,6 +506,66 @@ def test_wrong_parts_for_a_broker() -> None:
             InMemoryBroker(lease=lease)
 
 
+def test_a_half_written_result_backend() -> None:
+    """Found out when the system opens, and not by the first task."""
+
+    class Empty(actorq.ResultBackend):
+        pass
+
+    class Plain(InMemoryResultBackend):
+        def set_result(self, task_id: str, result: Any) -> Any:
+            return None
+
+    async def main() -> None:
+        backend: Any
+        for backend, said in (
+            (Empty(), r"Empty has no set_result\(\): write `async def set_result"),
+            (Plain(), r"Plain.set_result\(\) must be an `async def` function"),
+        ):
+            with pytest.raises(TypeError, match=said):
+                async with actorq.open_system(InMemoryBroker().with_result_backend(backend)):
+                    raise AssertionError("it opened")
+
+    simulate(main)
+
+
+def test_one_result_backend_in_two_systems() -> None:
+    """Refused, as a broker is."""
+
+    async def main() -> None:
+        backend = InMemoryResultBackend()
+        async with actorq.open_system(InMemoryBroker().with_result_backend(backend)):
+            with pytest.raises(actorq.SystemClosed, match="is open in another system already"):
+                async with actorq.open_system(InMemoryBroker().with_result_backend(backend)):
+                    raise AssertionError("it opened")
+        async with actorq.open_system(InMemoryBroker().with_result_backend(backend)):
+            pass  # one after the other is fine
+
+    simulate(main)
+
+
+def test_a_context_that_is_not_marked() -> None:
+    """The natural slip, refused where it is written."""
+    with pytest.raises(TaskDefinitionError, match=r"write `ctx: actorq.Context = actorq.Depends"):
+
+        @actorq.task
+        async def forgets(ctx: actorq.Context) -> None: ...
+
+
+def test_a_name_that_is_none() -> None:
+    """A task is found by its name."""
+    decorate: Any = actorq.task
+    for name in (5, ""):
+        with pytest.raises(actorq.OptionError, match="name expects a string that is not empty"):
+            decorate(name=name)(plain)
+
+
+def test_an_executor_that_cannot_run_it_in_a_call() -> None:
+    """As in the decorator."""
+    with pytest.raises(actorq.OptionError, match="executor='thread' cannot run it"):
+        add.using(executor="thread")
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "said"),
     [
@@ -522,6 +582,10 @@ def test_wrong_parts_for_a_broker() -> None:
         ({"grace": "10"}, ValueError, "got '10'"),
         ({"shutdown_timeout": float("nan")}, ValueError, "shutdown_timeout expects seconds"),
         ({"tasks": [plain]}, TaskDefinitionError, "expects tasks; got <function plain"),
+        ({"backoff": 5}, TypeError, "backoff expects a Backoff, such as"),
+        ({"intensity": "x"}, ValueError, "intensity expects a number of incidents"),
+        ({"intensity": 1.5}, ValueError, "got 1.5"),
+        ({"period": 0}, ValueError, "period expects seconds, more than 0; got 0"),
     ],
 )
 def test_wrong_arguments_of_open_system(arguments: Any, kind: type[Exception], said: str) -> None:
