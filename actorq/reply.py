@@ -120,6 +120,7 @@ class Reply(Generic[R]):
         """Mark the reply of a tell: whatever is sent to it is discarded."""
         self._state = _ABANDONED
 
+    @trio.lowlevel.enable_ki_protection
     def _abort(self, _raise_cancel: RaiseCancelT) -> Abort:
         self._state = _ABANDONED  # promise 14: the message is still handled, its reply discarded
         self._task = None
@@ -129,6 +130,8 @@ class Reply(Generic[R]):
             self._owner = None
         return Abort.SUCCEEDED
 
+    # a Ctrl-C between the two lines that park the task would leave a dead one to be woken
+    @trio.lowlevel.enable_ki_protection
     async def _wait(self) -> R:
         if self._state is _PENDING:
             self._task = current_task()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import trio
@@ -286,3 +289,44 @@ def test_a_cancelled_waiter_harms_nobody() -> None:
             assert trio.current_time() == 10
 
     simulate(main)
+
+
+PRESSED: Final = """
+import trio, actorq
+
+@actorq.task
+async def nothing() -> None: ...
+
+async def client(sys):
+    while True:
+        await (await sys.enqueue(nothing)).result()
+
+async def main():
+    async with actorq.open_system(concurrency=20) as sys:
+        print("up", flush=True)
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(client, sys)
+
+try:
+    trio.run(main)
+except* KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals as POSIX has them")
+@pytest.mark.parametrize("number", range(8))
+def test_ctrl_c_at_any_moment_of_a_busy_system_ends_it_cleanly(number: int) -> None:
+    """49. A real SIGINT, wherever it strikes: no internal error of Trio's, no hang."""
+    with subprocess.Popen(
+        [sys.executable, "-c", PRESSED],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "up\n"
+        program.send_signal(signal.SIGINT)
+        output, errors = program.communicate(timeout=60)
+    assert output == "interrupted\n", errors

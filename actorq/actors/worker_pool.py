@@ -363,6 +363,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
     def _allowance(self) -> int:
         return self._received + (0 if self._draining else max(0, self._free()))
 
+    @trio.lowlevel.enable_ki_protection
     def _allow(self) -> None:
         """Tell the broker how much we can take, when no settlement does."""
         if self._session is not None:
@@ -386,12 +387,14 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             self._allowing = False
         self._allow()
 
+    @trio.lowlevel.enable_ki_protection
     def _start_slot(self) -> None:
         self._slots += 1
         self._waking += 1
         # in the pool's own context: what a job sets in its context stays in that job
         self._context.run(self.start_soon, self._slot)
 
+    @trio.lowlevel.enable_ki_protection
     def _wake_slot(self) -> None:
         """See to it that a slot looks for work.
 
@@ -474,6 +477,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             await self._park()
             self._waking -= 1
 
+    @trio.lowlevel.enable_ki_protection
     async def _park(self) -> None:
         """Wait until `_wake_slot` picks this task: a ParkingLot that wakes the last to come first."""
         task = trio.lowlevel.current_task()
@@ -486,6 +490,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
+    @trio.lowlevel.enable_ki_protection
     def take(self, batch: Batch) -> None:
         """Called by the broker, through the inlet, in the step in which *batch* is leased."""
         # known here a step before the answer to OpenSession is read
@@ -500,6 +505,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             self._keep_renewing()
         self._wake_slot()
 
+    @trio.lowlevel.enable_ki_protection
     def suspend(self) -> None:
         """A job waits for another: its slot may be used meanwhile."""
         self._suspended += 1
@@ -714,6 +720,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
 
     # --- reporting ---
 
+    @trio.lowlevel.enable_ki_protection
     def _forget(self, job: Job) -> None:
         """The job is settled, or not ours any more: its slot is free."""
         if self._jobs.pop(job.fence.token, None) is None:
@@ -726,6 +733,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         if self._draining and not self._jobs:
             self._quiet.set()
 
+    @trio.lowlevel.enable_ki_protection
     def _let_one_resume(self) -> None:
         """A slot may be free: whoever suspended and wants one again goes before new jobs."""
         if self._resumers and self._running - self._suspended < self._concurrency:
@@ -749,6 +757,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             if self._ended:
                 self._report()
 
+    @trio.lowlevel.enable_ki_protection
     def _report(self) -> None:
         """Have results stored, then deliveries settled: see `_stored`."""
         if trio.current_effective_deadline() == -math.inf:
@@ -938,6 +947,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             job.lost = not taken
         return all(verdicts)
 
+    @trio.lowlevel.enable_ki_protection
     def _settle(self, jobs: list[Job]) -> None:
         """Tell the broker how these ended, and that their slots are free.
 
