@@ -6,9 +6,9 @@ batch that brings it until it is settled.  The pool allows the broker no more ta
 free, so nothing is hoarded.
 
 Slots are child tasks that live on from job to job (a task for each job costs ten times as much).  The
-free ones wait at the channel through which work comes; whoever takes a job off a batch wakes the next
-if there is more in it.  Ended jobs are reported in batches by whichever slot is free to: results
-first, then settlements.  If the pool crashes, its session ends and its jobs go to the next life
+free ones are parked; the broker, through the inlet, puts a batch before them and wakes one, and whoever
+takes a job wakes two more if there are more.  Ended jobs are reported together: results first, then
+settlements.  If the pool crashes, its session ends and its jobs go to the next life
 (promise 29).
 """
 
@@ -430,11 +430,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             job = slot.job
             if job is not None:
                 job.scope = None
-                if self._conclude(job):
-                    await self._after_execute(job)
-                slot.job = None
-                if self._ended:
-                    self._report_soon()
+                await self._finish(slot, job)
             if _is_tainted(clean):
                 self._start_slot()  # a job left traces in this task's context: retire it
                 self._slots -= 1
@@ -450,17 +446,21 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             await self._perform(job, scope)
             if job.cancelled or job.lost:
                 return  # the scope is cancelled: nothing may be awaited in it any more
-            if self._conclude(job):
-                await self._after_execute(job)
-            slot.job = None
+            await self._finish(slot, job)
             budget -= 1
             if not budget:
                 budget = BURST
                 await trio.lowlevel.checkpoint()
-            if self._ended:
-                self._report_soon()
             if _is_tainted(clean):
                 return
+
+    async def _finish(self, slot: Slot, job: Job) -> None:
+        """However the job ended: what follows from it, its hooks, its report."""
+        if self._conclude(job):
+            await self._after_execute(job)
+        slot.job = None
+        if self._ended:
+            self._report_soon()
 
     async def _next(self) -> Job:
         """The next job to run; waits for one."""
