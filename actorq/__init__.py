@@ -6,12 +6,13 @@ errors, environment                          what everything may need
 progress, result, remote_error, message,     values: what travels
 options, retry, schedule, schedule_table,
 serialization/, parameters, signature,
-context, task
+context, limits, unique, terms, task
 signals, statistics, dead_letters, reply,    the kernel: actors behind mailboxes
 mailbox, cell, ref, timers, actor,
 incarnation, restart, whereabouts,
 supervisor, kernel
-clock, protocol, wiring, middleware, job     what the five actors of a queue share
+clock, protocol, wiring, middleware, job,    what the five actors of a queue share
+attempt
 actors/                                      result backend, broker, middleware, worker pool, scheduler
 engines/                                     where queues, results and schedules are kept
 middlewares/                                 to be plugged in
@@ -34,6 +35,7 @@ from actorq.errors import (
     ActorStopped,
     ArgumentsError,
     AskDeadlock,
+    DuplicateTask,
     DuplicateTaskId,
     EnqueueUncertain,
     EnvelopeError,
@@ -54,6 +56,7 @@ from actorq.errors import (
     SystemFailed,
     TaskCancelled,
     TaskDefinitionError,
+    TaskExpired,
     TaskFailed,
     TaskNotBound,
     TaskTimeout,
@@ -63,6 +66,7 @@ from actorq.errors import (
 )
 from actorq.handle import ProgressUpdates, TaskHandle
 from actorq.kernel import Kernel, SupervisorRef, open_kernel
+from actorq.limits import Concurrency, Per, Rate
 from actorq.message import Fence, TaskId, TaskMessage
 from actorq.middleware import Middleware
 from actorq.options import AckMode, TaskOptions
@@ -72,11 +76,13 @@ from actorq.ref import ActorRef, Message
 from actorq.reply import Reply
 from actorq.restart import Backoff, Restart, Strategy
 from actorq.result import TaskResult
+from actorq.retry import RetryPolicy
 from actorq.schedule import CatchUp, at, cron, every
 from actorq.signals import Signal, Terminated
 from actorq.statistics import MailboxStatistics, SupervisorStatistics
 from actorq.system import System, open_system
 from actorq.task import AsyncTask, SyncTask, Task, task
+from actorq.unique import OnConflict, Unique
 
 
 __all__ = [
@@ -92,12 +98,14 @@ __all__ = [
     "Backoff",
     "Broker",
     "CatchUp",
+    "Concurrency",
     "Context",
     "DeadLetter",
     "DeadLetters",
     "DeadTask",
     "Depends",
     "DummyResultBackend",
+    "DuplicateTask",
     "DuplicateTaskId",
     "EnqueueUncertain",
     "EnvelopeError",
@@ -114,10 +122,13 @@ __all__ = [
     "MiddlewareError",
     "NameTaken",
     "NotSerializable",
+    "OnConflict",
     "OptionError",
+    "Per",
     "PoolStatistics",
     "ProgressUpdates",
     "QueueStatistics",
+    "Rate",
     "Reject",
     "Reply",
     "Restart",
@@ -126,6 +137,7 @@ __all__ = [
     "ResultGetError",
     "ResultIsReadyError",
     "ResultSetError",
+    "RetryPolicy",
     "Signal",
     "StaleResult",
     "Strategy",
@@ -139,6 +151,7 @@ __all__ = [
     "Task",
     "TaskCancelled",
     "TaskDefinitionError",
+    "TaskExpired",
     "TaskFailed",
     "TaskHandle",
     "TaskId",
@@ -149,6 +162,7 @@ __all__ = [
     "TaskResult",
     "TaskTimeout",
     "Terminated",
+    "Unique",
     "UnknownOption",
     "UnsupportedOption",
     "WorkerLost",

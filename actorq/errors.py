@@ -154,6 +154,15 @@ class DuplicateTaskId(ActorqError, ValueError):
     """A different task with this id was accepted before."""
 
 
+class DuplicateTask(ActorqError):
+    """A call with the same `unique` key is in the queue; `task_id` is that call's."""
+
+    def __init__(self, message: str, task_id: str = "", key: str = "") -> None:
+        super().__init__(message)
+        self.task_id = task_id
+        self.key = key
+
+
 # --- how a task ended ---------------------------------------------------------------------------
 
 
@@ -171,6 +180,10 @@ class TaskFailed(ActorqError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.type_name, self.message, self.remote_traceback)
+
+
+class TaskExpired(ActorqError):
+    """The task's time to start (`expires=`, or its enqueuer's deadline) went by while it waited."""
 
 
 class TaskTimeout(ActorqError, TimeoutError):

@@ -11,15 +11,29 @@ from typing import Any, NamedTuple, TypeAlias
 import attrs
 
 from actorq.errors import EnvelopeError, OptionError
+from actorq.limits import Concurrency, Pace, Permit, Rate
 from actorq.options import AckMode, TaskOptions
 from actorq.retry import RetryPolicy
 from actorq.serialization import dump
+from actorq.unique import OnConflict, Unique, UniqueKey, Until
 
 
 TaskId: TypeAlias = str
 
 #: The version of the envelope that `TaskMessage.to_dict` writes.
 ENVELOPE_VERSION = 1
+
+
+@attrs.frozen
+class Terms:
+    """What holds for one call besides its task's options; most calls have none."""
+
+    expires_at: float | None = None  #: Unix seconds: from then on no attempt of it starts
+    deadline: float | None = None  #: Unix seconds: its enqueuer waits no longer than this
+    unique: UniqueKey | None = None
+    permits: tuple[Permit, ...] = ()  #: all are needed to run
+    paces: tuple[Pace, ...] = ()  #: its turn in each is needed to start
+    chain: tuple[TaskMessage, ...] = ()  #: what is enqueued when it has succeeded, one by one
 
 
 @attrs.frozen(eq=False)
@@ -33,6 +47,7 @@ class TaskMessage:
     options: TaskOptions = attrs.field(factory=TaskOptions)
     eta: float | None = None  #: the earliest start, Unix seconds
     enqueued_at: float = 0.0  #: Unix seconds
+    terms: Terms | None = None
 
     @property
     def labels(self) -> Mapping[str, Any]:
@@ -55,11 +70,16 @@ class TaskMessage:
             "kwargs": dict(self.kwargs),
             "labels": dict(options.labels),
             "timeout": options.timeout,
-            "retries": options.retry.retries,
+            "retries": _retries_to_plain(options.retry),
             "ack": options.ack.value,
+            "queue": options.queue,
             "priority": options.priority,
+            "max_deliveries": options.deliveries,
+            "result_ttl": options.result_ttl,
+            "capture_logs": options.capture_logs,
             "eta": self.eta,
             "enqueued_at": self.enqueued_at,
+            "terms": None if self.terms is None else _terms_to_plain(self.terms),
         }
 
     @classmethod
@@ -85,13 +105,7 @@ class TaskMessage:
         if not isinstance(args, list | tuple) or not isinstance(kwargs, Mapping):
             raise EnvelopeError("args must be a list and kwargs an object")
         for name in ("eta", "enqueued_at"):
-            value = data.get(name)
-            if value is not None and (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or not -_FAR < value < _FAR
-            ):
-                raise EnvelopeError(f"{name} must be Unix seconds; got {value!r}")
+            _check_moment(data, name)
         said = {name: data[name] for name in _OPTIONS if data.get(name) is not None}
         try:
             options = TaskOptions().updated(said, where="task message")
@@ -106,13 +120,81 @@ class TaskMessage:
             options=options,
             eta=data.get("eta"),
             enqueued_at=data.get("enqueued_at") or 0.0,
+            terms=None if data.get("terms") is None else _terms_from_plain(data["terms"]),
         )
+
+
+def _check_moment(data: Mapping[str, Any], name: str) -> float | None:
+    value = data.get(name)
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int | float) or not -_FAR < value < _FAR
+    ):
+        raise EnvelopeError(f"{name} must be Unix seconds; got {value!r}")
+    return value
+
+
+def _retries_to_plain(policy: RetryPolicy | None) -> Any:
+    return None if policy is None else policy.retries
+
+
+def _terms_to_plain(terms: Terms) -> dict[str, Any]:
+    return {
+        "expires_at": terms.expires_at,
+        "deadline": terms.deadline,
+        "unique": None if terms.unique is None else list(terms.unique),
+        "permits": [list(permit) for permit in terms.permits],
+        "paces": [list(pace) for pace in terms.paces],
+        "chain": [message.to_dict() for message in terms.chain],
+    }
+
+
+def _terms_from_plain(data: Any) -> Terms:
+    if not isinstance(data, Mapping) or set(data) - _TERMS:
+        raise EnvelopeError(f"terms must be an object with {sorted(_TERMS)}; got {data!r}")
+    unique = data.get("unique")
+    try:
+        return Terms(
+            expires_at=_check_moment(data, "expires_at"),
+            deadline=_check_moment(data, "deadline"),
+            unique=None if unique is None else _unique_from_plain(*unique),
+            permits=tuple([_permit_from_plain(*each) for each in data.get("permits") or ()]),
+            paces=tuple([_pace_from_plain(*each) for each in data.get("paces") or ()]),
+            chain=tuple([TaskMessage.from_dict(each) for each in data.get("chain") or ()]),
+        )
+    except (TypeError, ValueError, OptionError) as error:
+        raise EnvelopeError(f"not the terms of a task message: {error}") from error
+
+
+def _unique_from_plain(key: object, on_conflict: Any, until: Any, seconds: Any) -> UniqueKey:
+    if not isinstance(key, str):
+        raise EnvelopeError(f"a unique key is a text; got {key!r}")
+    if seconds is None:
+        return UniqueKey(key, OnConflict(on_conflict), Until(until), None)
+    checked = Unique(on_conflict=OnConflict(on_conflict), until=seconds)
+    return UniqueKey(key, checked.on_conflict, Until(until), float(checked.until))
+
+
+def _permit_from_plain(key: object, limit: Any) -> Permit:
+    if not isinstance(key, str):
+        raise EnvelopeError(f"a concurrency key is a text; got {key!r}")
+    return Permit(key, Concurrency(limit).limit)
+
+
+def _pace_from_plain(key: object, starts: Any, period: Any, smooth: object) -> Pace:
+    if not isinstance(key, str) or not isinstance(smooth, bool):
+        raise EnvelopeError(f"a rate is [key, count, period, smooth]; got {[key, smooth]!r}")
+    rate = Rate(starts, period)
+    return Pace(key, rate.count, rate.period, smooth)
 
 
 #: No moment is further away, and floats still tell seconds apart there.
 _FAR = 1e15
 
-_OPTIONS = ("labels", "timeout", "retries", "ack", "priority")
+_OPTIONS = (
+    *("labels", "timeout", "retries", "ack", "queue", "priority", "max_deliveries", "result_ttl"),
+    "capture_logs",
+)
+_TERMS = {"expires_at", "deadline", "unique", "permits", "paces", "chain"}
 _FIELDS = {
     *_OPTIONS,
     "version",
@@ -122,6 +204,7 @@ _FIELDS = {
     "kwargs",
     "eta",
     "enqueued_at",
+    "terms",
 }
 
 __all__ = [
@@ -132,6 +215,7 @@ __all__ = [
     "RetryPolicy",
     "TaskId",
     "TaskMessage",
+    "Terms",
 ]
 
 

@@ -76,6 +76,17 @@ class Signature:
             pass  # the other way goes slower and knows whose fault it is
         return self._walk(plan, args, kwargs, name, dumping=True)
 
+    def named_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """A call's arguments by the names of their parameters, defaults included."""
+        plan = self._resolved or self._plan()
+        parameters = [p for p in self._signature.parameters.values() if p.name not in plan.injected]
+        try:
+            bound = self._signature.replace(parameters=parameters).bind(*args, **kwargs)
+        except (TypeError, ValueError) as error:
+            raise ArgumentsError(f"{self._title(None)}: {error}") from None
+        bound.apply_defaults()
+        return dict(bound.arguments)
+
     def load(self, args: Any, kwargs: Any, name: str | None = None) -> Arguments:
         """The worker's side: a message's plain data as the values that the function expects."""
         plan = self._resolved or self._plan()

@@ -18,6 +18,7 @@ from actorq.errors import OptionError, TaskDefinitionError, TaskNotBound
 from actorq.message import TaskMessage
 from actorq.options import Options, TaskOptions
 from actorq.signature import Signature
+from actorq.terms import terms_of
 
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Task(Generic[P, R]):
         self.signature = Signature.of(function, injected=_is_injected)
         self.is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
         self._context_parameters: tuple[str, ...] | None = None
+        self._is_bare: bool | None = None
         functools.update_wrapper(self, function)
 
     if TYPE_CHECKING:
@@ -103,7 +105,17 @@ class Task(Generic[P, R]):
         eta = options.eta
         if options.delay is not None:
             eta = now + options.delay
-        return TaskMessage(task_id, self.name, plain_args, plain_kwargs, options, eta, now)
+        terms = None
+        if options.has_terms:
+            terms = terms_of(self.name, options, self.signature, args, kwargs, now, eta)
+        return TaskMessage(task_id, self.name, plain_args, plain_kwargs, options, eta, now, terms)
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether a worker has nothing to do but to call and await the function."""
+        if self._is_bare is None:
+            self._is_bare = self.is_async and not self.context_parameters()
+        return self._is_bare
 
     def context_parameters(self) -> tuple[str, ...]:
         """The names of the parameters that take the context."""

@@ -28,12 +28,13 @@ LAYERS: dict[str, set[str]] = {
     "values: what travels": {
         *("context", "message", "options", "parameters", "progress", "remote_error", "result"),
         *("retry", "schedule", "schedule_table", "serialization", "signature", "task"),
+        *("limits", "unique", "terms"),
     },
     "the kernel": {
         *("actor", "cell", "dead_letters", "incarnation", "kernel", "mailbox", "ref", "reply"),
         *("restart", "signals", "statistics", "supervisor", "timers", "whereabouts"),
     },
-    "what the five actors share": {"clock", "job", "middleware", "protocol", "wiring"},
+    "what the five actors share": {"attempt", "clock", "job", "middleware", "protocol", "wiring"},
     "the five actors": {"actors"},
     "engines and what is plugged in": {"engines", "middlewares"},
     "what the user holds": {"handle", "system"},
@@ -44,7 +45,7 @@ LAYERS: dict[str, set[str]] = {
 #: No Trio behind these at all: values, and the pure states of the kernel and the memory engine.
 PURE = {
     *("errors", "environment", "dead_letters", "restart", "signals", "statistics"),
-    *LAYERS["values: what travels"],
+    *(LAYERS["values: what travels"] - {"terms", "task"}),
     *("middleware", "engines.memory.lease"),
 }
 #: No Trio in these, but behind them: their messages are the kernel's `Message`, which lives beside

@@ -79,7 +79,11 @@ def test_using_is_a_copy_that_remembers_its_options() -> None:
     one = work.using(priority=3, labels={"b": 2})
     two = one.using(retries=1)
     assert (work.options.priority, dict(work.options.labels)) == (0, {"a": 1})
-    assert (two.options.timeout, two.options.priority, two.options.retry.retries) == (5, 3, 1)
+    assert (two.options.timeout, two.options.priority, two.options.retry_policy.retries) == (
+        5,
+        3,
+        1,
+    )
     assert dict(two.options.labels) == {"a": 1, "b": 2}
     assert two.name == work.name
     assert two.function is work.function

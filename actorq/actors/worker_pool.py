@@ -25,6 +25,7 @@ import attrs
 import trio
 
 from actorq.actor import Actor
+from actorq.attempt import Attempt
 from actorq.context import Context
 from actorq.errors import (
     ActorFailed,
@@ -36,7 +37,6 @@ from actorq.errors import (
     StaleResult,
     TaskCancelled,
     TaskFailed,
-    TaskTimeout,
     WorkerLost,
 )
 from actorq.job import Job, current_slot
@@ -69,7 +69,6 @@ from actorq.remote_error import dump_error, load_error
 from actorq.reply import Reply
 from actorq.result import TaskResult
 from actorq.serialization import dump
-from actorq.task import Task
 from actorq.wiring import Wiring
 
 
@@ -177,13 +176,13 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._allowing = False  #: a task waits to tell our demand
         self._renewing = False
         self._quiet = trio.Event()  #: draining, and nothing is held
-        self._context = contextvars.copy_context()
+        self._clean = contextvars.copy_context()
 
     # --- the actor ---
 
     async def on_start(self) -> None:
         """Open a session, and send the first slot to wait for work."""
-        self._context = contextvars.copy_context()
+        self._clean = contextvars.copy_context()
         await self._open_session()
         self.start_soon(self._report_for_all, name="pool: reporter")
         self._start_slot()
@@ -392,7 +391,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._slots += 1
         self._waking += 1
         # in the pool's own context: what a job sets in its context stays in that job
-        self._context.run(self.start_soon, self._slot)
+        self._clean.run(self.start_soon, self._slot)
 
     @trio.lowlevel.enable_ki_protection
     def _wake_slot(self) -> None:
@@ -558,18 +557,16 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                     return
                 job.message = message
             args, kwargs = task.signature.load(message.args, message.kwargs)
-            if task.context_parameters():
-                kwargs = {**kwargs, **self._injected(task, job, message)}
             job.scope = scope
             if job.cancelled or job.lost:
                 scope.cancel("actorq: cancelled before it began")
                 await trio.lowlevel.checkpoint()  # promise 36: not even up to its first await
-            if options.timeout is not None:
-                value = await self._within(options.timeout, task, args, kwargs)
-            elif task.is_async:
+            if task.is_bare and options.timeout is None:
                 value = await task.function(*args, **kwargs)
             else:
-                value = await self._in_thread(task, args, kwargs)
+                context = self._context_of(job, message)
+                attempt = Attempt(task, args, kwargs, context, options.timeout, self._threads)
+                value = await attempt.run()
             job.scope = None
             job.value = task.signature.return_dump(value)
         except (ArgumentsError, NotSerializable) as unfit:
@@ -583,19 +580,6 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             job.error = RuntimeError(f"the task raised {type(raised).__name__}, no Exception")
             job.error.__cause__ = raised
         job.scope = None
-
-    async def _within(
-        self, timeout: float, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        with trio.move_on_after(timeout) as limit:
-            if task.is_async:
-                value = await task.function(*args, **kwargs)
-            else:
-                value = await self._in_thread(task, args, kwargs)
-            # a thread cannot be cancelled, and a function can swallow its cancellation
-            if trio.current_time() < limit.deadline:
-                return value
-        raise TaskTimeout(f"task {task.name} ran longer than its timeout of {timeout:g} s")
 
     def _conclude(self, job: Job) -> bool:
         """Decide what follows from how the job ended, and put it up to be reported.
@@ -662,7 +646,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             job.result = None  # the last attempt's is the task's
         self._ended.append(job)
 
-    def _injected(self, task: Task[..., Any], job: Job, message: TaskMessage) -> dict[str, Any]:
+    def _context_of(self, job: Job, message: TaskMessage) -> Context:
         async def report(progress: TaskProgress) -> None:
             if job.lost:
                 raise StaleResult(f"this attempt of task {message.task_id} has lost its lease")
@@ -671,24 +655,12 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 SetProgress(message.task_id, plain, job.fence.attempt, self._lease)
             )
 
-        context = Context(message, job.fence, report, self._wiring.system)
-        return dict.fromkeys(task.context_parameters(), context)
-
-    async def _in_thread(
-        self, task: Task[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Run a plain function.  A thread cannot be killed: cancellation waits for its end.
-
-        `trio.from_thread.check_cancelled()` in the function makes that soon.
-        """
-        return await trio.to_thread.run_sync(
-            lambda: task.function(*args, **kwargs), limiter=self._threads, abandon_on_cancel=False
-        )
+        return Context(message, job.fence, report, self._wiring.system)
 
     def _after_failure(self, job: Job, error: Exception) -> Settlement:
         message, fence = job.message, job.fence
         failures = job.failures + 1
-        delay = message.options.retry.delay(failures, self._wiring.random.random())
+        delay = message.options.retry_policy.delay(failures, self._wiring.random.random())
         if delay is not None and not job.final:
             log.info(
                 "task %s (%s) failed, attempt %d; again in %.2f s: %r",

@@ -25,7 +25,7 @@ async def main() -> None:
         print(await first.result() == await second.result())
         print((await sys.queue_statistics()).done, "tasks were done")
 
-        for wrong in [{"retires": 3}, {"timeout": -1}, {"unique": True}, {"executor": "process"}]:
+        for wrong in [{"retires": 3}, {"timeout": -1}, {"unique": "all"}, {"executor": "process"}]:
             try:
                 render.using(**wrong)  # type: ignore[arg-type]
             except actorq.OptionError as error:

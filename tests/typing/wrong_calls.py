@@ -151,7 +151,7 @@ async def options() -> None:
     fibonacci.using(timeout="3")  # error
     fibonacci.using(retries="many")  # error
     fibonacci.using(ack="never")  # error
-    fibonacci.using(executor="process")  # error
+    fibonacci.using(executor="gpu")  # error
     fibonacci.using(eta=1_700_000_000.0)  # error
     fibonacci.using(raises=KeyError)  # error
     fibonacci.using(10)  # error

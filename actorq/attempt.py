@@ -1,0 +1,59 @@
+"""One attempt: how a task's function is called, once its delivery is in a worker's hands.
+
+Round the function, from the outside: the timeout, the values that the worker fills in, the executor.
+Holds nothing of its own; the worker pool calls it in the job's cancel scope.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import trio
+
+from actorq.context import Context
+from actorq.errors import TaskTimeout
+from actorq.task import Task
+
+
+@attrs.frozen
+class Attempt:
+    """What is needed to call a function that is more than a plain `async def`."""
+
+    task: Task[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    context: Context
+    timeout: float | None
+    threads: trio.CapacityLimiter
+
+    async def run(self) -> Any:
+        """Call the function; what it returns.  Raises what it raises, or `TaskTimeout`."""
+        if self.timeout is None:
+            return await self._with_values()
+        with trio.move_on_after(self.timeout) as limit:
+            value = await self._with_values()
+            # a thread cannot be cancelled, and a function can swallow its cancellation
+            if trio.current_time() < limit.deadline:
+                return value
+        raise TaskTimeout(
+            f"task {self.task.name} ran longer than its timeout of {self.timeout:g} s"
+        )
+
+    async def _with_values(self) -> Any:
+        """Fill in what is injected."""
+        parameters = self.task.context_parameters()
+        if not parameters:
+            return await self._execute(self.kwargs)
+        return await self._execute({**self.kwargs, **dict.fromkeys(parameters, self.context)})
+
+    async def _execute(self, kwargs: dict[str, Any]) -> Any:
+        """Run the function where it belongs."""
+        task, args = self.task, self.args
+        if task.is_async:
+            return await task.function(*args, **kwargs)
+        # A thread cannot be killed: cancellation waits for its end, and
+        # `trio.from_thread.check_cancelled()` in the function makes that soon.
+        return await trio.to_thread.run_sync(
+            lambda: task.function(*args, **kwargs), limiter=self.threads, abandon_on_cancel=False
+        )
