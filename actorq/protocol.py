@@ -106,6 +106,7 @@ class Settlement(NamedTuple):
     delay: float = 0.0  #: seconds, for RETRY
     reason: str = ""  #: for DEAD
     error: dict[str, Any] | None = None  #: for DEAD: the error as plain data
+    then: tuple[TaskMessage, ...] = ()  #: for DONE: enqueued in the same step
 
 
 @attrs.frozen

@@ -22,7 +22,7 @@ from typing import Any, Final
 import attrs
 
 from actorq.engines.memory.lease import WorkerSession
-from actorq.errors import DuplicateTaskId, TaskCancelled, WorkerLost
+from actorq.errors import ActorqError, DuplicateTaskId, TaskCancelled, WorkerLost
 from actorq.message import Delivery, Fence, TaskMessage
 from actorq.protocol import DeadTask, Ending, Notice, Outcome, QueueStatistics, Settlement
 from actorq.remote_error import dump_error
@@ -246,6 +246,8 @@ class Queue:
         ending = settlement.ending
         if ending is Ending.DONE or ending is Ending.CANCELLED:
             self._end(entry, ending)
+            if settlement.then:
+                self._follow(settlement.then, now)
         elif ending is Ending.DEAD:
             self._bury(entry, settlement.reason, settlement.error)
         elif ending is Ending.RETRY:
@@ -263,6 +265,18 @@ class Queue:
             else:
                 self._make_ready(entry, park=ending is Ending.PARK)
         return True
+
+    def _follow(self, messages: tuple[TaskMessage, ...], now: float) -> None:
+        """What comes after a task that has succeeded; a settlement cannot fail on it."""
+        for message in messages:
+            try:
+                self.enqueue((message,), now)
+            except ActorqError as refusal:
+                entry = Entry(message, _READY)
+                self.live.setdefault(message.task_id, entry)
+                if self.live[message.task_id] is entry:
+                    self._report(entry, refusal)
+                    self._bury(entry, f"it could not be enqueued: {refusal}", dump_error(refusal))
 
     def lapse(self, now: float) -> list[int]:
         """Take the jobs of every session whose lease has run out; the ids of those sessions.
