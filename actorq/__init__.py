@@ -4,7 +4,8 @@ The package's map, from the bottom; imports run one way:
 
 errors, environment                          what everything may need
 progress, result, remote_error, message,     values: what travels
-options, retry, schedule, schedule_table,
+options, retry, crontab, schedule,
+schedule_table,
 serialization/, parameters, signature,
 context, limits, unique, terms, task
 signals, statistics, dead_letters, reply,    the kernel: actors behind mailboxes

@@ -9,33 +9,19 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NoReturn
-from zoneinfo import ZoneInfo
+from typing import Any, NoReturn
 
 import attrs
 
-from actorq.errors import OptionError, UnsupportedOption
-
-
-if TYPE_CHECKING:
-    from cronsim import CronSim
+from actorq import crontab
+from actorq.errors import OptionError
 
 
 #: Wall clocks are neither finer nor steadier than this, and a schedule is no busy loop.
 SHORTEST_PERIOD = 0.001
-
-ALIASES = {
-    "@hourly": "0 * * * *",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@weekly": "0 0 * * 0",
-    "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-}
 
 
 class CatchUp(StrEnum):
@@ -172,32 +158,6 @@ class Every(Trigger):
         return k
 
 
-def _zone(tz: str | tzinfo) -> tzinfo:
-    if isinstance(tz, tzinfo) and not hasattr(tz, "localize"):
-        return tz
-    if tz == "UTC":  # known without a time zone database, and cronsim's fast path
-        return UTC
-    try:
-        return ZoneInfo(tz)  # type: ignore[arg-type]  # anything else is refused below
-    # unknown: KeyError; "../x": ValueError; "Europe": a directory, OSError; a pytz zone: TypeError
-    except (KeyError, ValueError, OSError, TypeError, AttributeError):
-        raise OptionError(
-            f"tz={tz!r} is no known time zone; expected an IANA name such as 'Europe/Berlin' or a "
-            f"ZoneInfo (not pytz, wrong until localized); on slim images `pip install tzdata`"
-        ) from None
-
-
-def _cronsim() -> tuple[Callable[[str, datetime], CronSim], type[Exception]]:
-    try:
-        from cronsim import CronSim, CronSimError
-    except ImportError:
-        raise UnsupportedOption(
-            'cron(...) needs the cronsim package: pip install "actorq[cron]"; '
-            "every(...) and at(...) need nothing"
-        ) from None
-    return CronSim, CronSimError
-
-
 @attrs.frozen
 class Cron(Trigger):
     """Slots where the clock of a time zone matches an expression, by the rules of Debian's cron.
@@ -209,36 +169,15 @@ class Cron(Trigger):
     """
 
     expression: str = attrs.field()
-    tz: tzinfo = attrs.field(default=UTC, converter=_zone)
+    tz: tzinfo = attrs.field(default=UTC, converter=crontab.zone)
 
     @expression.validator  # pyright: ignore[reportAttributeAccessIssue]
     def _parses(self, _: object, expression: str) -> None:
-        simulate, error = _cronsim()
-        try:
-            simulate(self._fields(), datetime.now(UTC))
-        # not all that cronsim trips over is its own error: "* * * * 1-2#3/4" is an AssertionError
-        except (error, AssertionError, ValueError, TypeError, AttributeError) as exc:
-            why = str(exc) if isinstance(exc, error) else "bad field"
-            raise OptionError(
-                f"cron({expression!r}) is no cron expression: {why}; expected five fields, "
-                f"minute hour day-of-month month day-of-week (if six, seconds come first), "
-                f"or one of {' '.join(ALIASES)}"
-            ) from None
+        crontab.check(expression)
 
     def next_after(self, moment: float, activated: float) -> float | None:  # noqa: ARG002
         """None if the expression matches nothing in the next fifty years."""
-        simulate, _ = _cronsim()
-        # floored here: fromtimestamp rounds to microseconds, which could step over a slot
-        start = datetime.fromtimestamp(math.floor(moment), self.tz)
-        for slot in simulate(self._fields(), start):
-            # cronsim counts times of day on the bare wall clock: asked during the second pass of
-            # a repeated hour, it answers with times of the first
-            if slot.timestamp() > moment:
-                return slot.timestamp()
-        return None
-
-    def _fields(self) -> str:
-        return ALIASES.get(self.expression.strip().lower(), self.expression)
+        return crontab.next_match(self.expression, self.tz, moment)
 
 
 def _aware(when: datetime) -> datetime:

@@ -27,7 +27,7 @@ LAYERS: dict[str, set[str]] = {
     "what everything may need": {"_version", "errors", "environment"},
     "values: what travels": {
         *("context", "message", "options", "parameters", "progress", "remote_error", "result"),
-        *("retry", "schedule", "schedule_table", "serialization", "signature", "task"),
+        *("retry", "crontab", "schedule", "schedule_table", "serialization", "signature", "task"),
         *("limits", "unique", "terms"),
     },
     "the kernel": {

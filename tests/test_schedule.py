@@ -13,8 +13,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from actorq.crontab import ALIASES
 from actorq.errors import OptionError, UnsupportedOption
-from actorq.schedule import ALIASES, At, CatchUp, Cron, Every, Trigger, at, cron, every
+from actorq.schedule import At, CatchUp, Cron, Every, Trigger, at, cron, every
 
 
 BERLIN, NEW_YORK = "Europe/Berlin", "America/New_York"
