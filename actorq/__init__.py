@@ -7,13 +7,13 @@ progress, result, remote_error, message,     values: what travels
 options, retry, crontab, schedule,
 schedule_table,
 serialization/, parameters, signature,
-context, limits, unique, terms, task
+context, limits, unique, terms, state, task
 signals, statistics, dead_letters, reply,    the kernel: actors behind mailboxes
 mailbox, cell, ref, timers, actor,
 incarnation, restart, whereabouts,
 supervisor, kernel
 clock, protocol, wiring, middleware, job,    what the five actors of a queue share
-attempt
+attempt, lifespan
 actors/                                      result backend, broker, middleware, worker pool, scheduler
 engines/                                     where queues, results and schedules are kept
 middlewares/                                 to be plugged in
@@ -80,6 +80,7 @@ from actorq.result import TaskResult
 from actorq.retry import RetryPolicy
 from actorq.schedule import CatchUp, at, cron, every
 from actorq.signals import Signal, Terminated
+from actorq.state import State
 from actorq.statistics import MailboxStatistics, SupervisorStatistics
 from actorq.system import System, open_system
 from actorq.task import AsyncTask, SyncTask, Task, task
@@ -141,6 +142,7 @@ __all__ = [
     "RetryPolicy",
     "Signal",
     "StaleResult",
+    "State",
     "Strategy",
     "SupervisorFailed",
     "SupervisorRef",

@@ -358,7 +358,7 @@ async def open_system(
     if shutdown_timeout is None:
         shutdown_timeout = grace + 10.0
     _check_seconds("shutdown_timeout", shutdown_timeout)
-    if broker._system is not None:
+    if broker._taken:
         raise SystemClosed(
             "this broker is open in another system already; make one broker for each open_system()"
         )
@@ -371,16 +371,21 @@ async def open_system(
     for task in system.wiring.tasks:
         task.context_parameters()
     backoff = backoff or Backoff()
-    broker._system = system
+    broker._taken = True
     try:
-        async with open_kernel(
-            system,
-            subtrees=(system._queue_spec(grace, backoff),),
-            intensity=intensity,
-            period=period,
-            backoff=backoff,
-            shutdown_timeout=min(shutdown_timeout, math.inf),
-        ):
-            yield system
+        async with broker.lifespan.run(broker.state):
+            broker._system = system
+            try:
+                async with open_kernel(
+                    system,
+                    subtrees=(system._queue_spec(grace, backoff),),
+                    intensity=intensity,
+                    period=period,
+                    backoff=backoff,
+                    shutdown_timeout=min(shutdown_timeout, math.inf),
+                ):
+                    yield system
+            finally:
+                broker._system = None
     finally:
-        broker._system = None
+        broker._taken = False

@@ -28,13 +28,15 @@ LAYERS: dict[str, set[str]] = {
     "values: what travels": {
         *("context", "message", "options", "parameters", "progress", "remote_error", "result"),
         *("retry", "crontab", "schedule", "schedule_table", "serialization", "signature", "task"),
-        *("limits", "unique", "terms"),
+        *("limits", "state", "unique", "terms"),
     },
     "the kernel": {
         *("actor", "cell", "dead_letters", "incarnation", "kernel", "mailbox", "ref", "reply"),
         *("restart", "signals", "statistics", "supervisor", "timers", "whereabouts"),
     },
-    "what the five actors share": {"attempt", "clock", "job", "middleware", "protocol", "wiring"},
+    "what the five actors share": {
+        *("attempt", "clock", "job", "lifespan", "middleware", "protocol", "wiring"),
+    },
     "the five actors": {"actors"},
     "engines and what is plugged in": {"engines", "middlewares"},
     "what the user holds": {"handle", "system"},

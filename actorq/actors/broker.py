@@ -24,6 +24,7 @@ from actorq.errors import (
     SystemClosed,
     TaskDefinitionError,
 )
+from actorq.lifespan import Handler, Lifespan, Opener, Role
 from actorq.message import Delivery, TaskMessage
 from actorq.middleware import Middleware
 from actorq.options import Options
@@ -55,6 +56,7 @@ from actorq.protocol import (
 )
 from actorq.ref import Message
 from actorq.reply import Reply
+from actorq.state import State
 from actorq.task import (
     AsyncTask,
     SyncTask,
@@ -78,6 +80,7 @@ PUBLISH_TRIES = 6
 
 P = ParamSpec("P")
 R = TypeVar("R")
+H = TypeVar("H", bound=Handler)
 
 
 @attrs.frozen
@@ -128,7 +131,10 @@ class Broker(Actor[BrokerMessage]):
         self.result_backend: ResultBackend = self.default_result_backend()
         self.middlewares: tuple[Middleware, ...] = ()
         self.id_generator: Callable[[], str] | None = None
+        self.state = State()  #: what startup handlers leave for tasks
+        self.lifespan = Lifespan()
         self._system: System | None = None
+        self._taken = False  #: a system is open with it, or opens or closes
 
     # --- choosing ---
 
@@ -162,6 +168,53 @@ class Broker(Actor[BrokerMessage]):
             raise TypeError(f"with_id_generator() expects a function; got {new_id!r}")
         self.id_generator = new_id
         return self
+
+    # --- before the first task and after the last ---
+
+    @overload
+    def on_startup(self, handler: H, /) -> H: ...
+    @overload
+    def on_startup(self, /, *, role: Role | None = None) -> Callable[[H], H]: ...
+    def on_startup(self, handler: Handler | None = None, /, *, role: Role | None = None) -> Any:
+        """Call the decorated function, async or not, with the state before any task runs.
+
+        In the order of registration.  What it raises comes out of `open_system`; then every shutdown
+        handler is called.  *role*: only where there are workers, or only where there are clients; a
+        system in memory is both.
+        """
+
+        def register(handler: H) -> H:
+            self.lifespan.add_startup(handler, role)
+            return handler
+
+        return register if handler is None else register(handler)
+
+    @overload
+    def on_shutdown(self, handler: H, /) -> H: ...
+    @overload
+    def on_shutdown(self, /, *, role: Role | None = None) -> Callable[[H], H]: ...
+    def on_shutdown(self, handler: Handler | None = None, /, *, role: Role | None = None) -> Any:
+        """Call the decorated function, async or not, with the state when no task runs any more.
+
+        In the reverse order of registration, after an exception and a cancellation too, shielded for
+        5 seconds in all.  One that fails does not keep the others from being called.
+        """
+
+        def register(handler: H) -> H:
+            self.lifespan.add_shutdown(handler, role)
+            return handler
+
+        return register if handler is None else register(handler)
+
+    def with_lifespan(self, opener: Opener, /, *, role: Role | None = None) -> Self:
+        """Enter `opener(state)`, an async context manager, round the system.  Returns this broker.
+
+        Entered before all startup handlers, left after all shutdown handlers.
+        """
+        self.lifespan.add_manager(opener, role)
+        return self
+
+    # --- declaring tasks ---
 
     @overload
     def task(  # type: ignore[overload-overlap]  # the more special one comes first
