@@ -35,7 +35,8 @@ LAYERS: dict[str, set[str]] = {
         *("restart", "signals", "statistics", "supervisor", "timers", "whereabouts"),
     },
     "what the five actors share": {
-        *("attempt", "clock", "job", "lifespan", "middleware", "protocol", "wiring"),
+        *("attempt", "clock", "conclusion", "job", "lifespan", "middleware", "protocol"),
+        *("reporter", "runner", "slots", "wiring"),
     },
     "the five actors": {"actors"},
     "engines and what is plugged in": {"engines", "middlewares"},
@@ -48,7 +49,7 @@ LAYERS: dict[str, set[str]] = {
 PURE = {
     *("errors", "environment", "dead_letters", "restart", "signals", "statistics"),
     *(LAYERS["values: what travels"] - {"terms", "task"}),
-    *("middleware", "engines.memory.lease"),
+    *("middleware", "slots", "engines.memory.lease"),
 }
 #: No Trio in these, but behind them: their messages are the kernel's `Message`, which lives beside
 #: the ref; their states run without an event loop all the same.

@@ -1,0 +1,335 @@
+"""The reporter: what becomes of jobs that have ended; results are stored first, then deliveries settled.
+
+Owns the jobs that have ended and are not reported yet.  One for each life of a worker pool, whose
+tasks it starts; jobs that end together are reported together.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVarTuple
+
+import trio
+
+from actorq.errors import ActorFailed, ActorStopped, MailboxFull, StaleResult
+from actorq.job import Job
+from actorq.options import AckMode
+from actorq.protocol import (
+    AfterSave,
+    Ending,
+    Extend,
+    Lease,
+    Outcome,
+    SetResults,
+    Settle,
+    Settlement,
+    TaskKnown,
+    UnsavedResult,
+)
+from actorq.remote_error import dump_error
+from actorq.reply import Reply
+from actorq.wiring import Wiring
+
+
+log = logging.getLogger("actorq.worker")
+
+Ts = TypeVarTuple("Ts")
+
+#: Tries to store one result before it is given up, and the first pause between them.
+SAVE_TRIES = 6
+SAVE_PAUSE = 0.1
+
+_WHEN_EXECUTED = AckMode.WHEN_EXECUTED
+
+
+class Pool(Protocol):
+    """The pool whose jobs are reported."""
+
+    @property
+    def session(self) -> int | None:
+        """The one that is open."""
+        ...
+
+    @property
+    def lease(self) -> Lease:
+        """That of the session."""
+        ...
+
+    def is_ending(self) -> bool:
+        """Whether this life of it is over, or about to be."""
+        ...
+
+    def allowance(self) -> int:
+        """How much it may be sent in this session, all told."""
+        ...
+
+    def allow(self) -> None:
+        """Tell the broker so."""
+
+    def forget(self, job: Job) -> None:
+        """The job is settled, or not the pool's any more."""
+
+    async def lose_session(self, session: int | None) -> None:
+        """The lease of that session ran out."""
+
+    def start_soon(
+        self,
+        async_fn: Callable[[*Ts], Awaitable[object]],
+        *args: *Ts,
+        name: str | None = None,
+    ) -> None:
+        """Start a task that ends with this life of the pool."""
+
+
+class Reporter:
+    """Reports the jobs of one life of a pool."""
+
+    def __init__(self, pool: Pool, wiring: Wiring) -> None:
+        self._pool = pool
+        self._wiring = wiring
+        self.ended: list[Job] = []  #: ended and not reported
+        self._bell = trio.lowlevel.ParkingLot()  #: where `report_for_all` waits
+
+    def report_soon(self, held: int) -> None:
+        """Report what has ended: at once if that is all of *held*, else with what ends meanwhile.
+
+        Jobs that started together end together.  Reported one by one, a hundred of them would be two
+        hundred messages; the reporter runs in the next pass of the scheduler and makes it two.
+        """
+        if held == len(self.ended):
+            self.report()
+        elif self._bell:
+            self._bell.unpark()
+
+    async def report_for_all(self) -> None:
+        """The task that reports what ended together."""
+        while True:
+            await self._bell.park()
+            if self.ended:
+                self.report()
+
+    @trio.lowlevel.enable_ki_protection
+    def report(self) -> None:
+        """Have results stored, then deliveries settled: see `_stored`."""
+        if trio.current_effective_deadline() == -math.inf:
+            return  # jobs that ended in spite of our cancellation have not ended by themselves
+        jobs, self.ended = self._still_ours(self.ended), []
+        if len(jobs) == 1:
+            job = jobs[0]
+            if job.result is not None and job.message.options.ack is AckMode.WHEN_SAVED:
+                self._store(jobs)
+                return
+        early = [job for job in jobs if job.message.options.ack is _WHEN_EXECUTED]
+        if early:
+            self._pool.start_soon(self._report_early, early, name="pool: ack, then store")
+            jobs = [job for job in jobs if job.message.options.ack is not _WHEN_EXECUTED]
+        unsaved = [job for job in jobs if job.result is not None]
+        if len(unsaved) < len(jobs):
+            without = [job for job in jobs if job.result is None]
+            self._settle(without)
+            self._unpark(without)
+        if unsaved:
+            self._store(unsaved)
+
+    def _unpark(self, jobs: list[Job]) -> None:
+        """Those that became known while they were on their way to be parked (promise 42)."""
+        for job in jobs:
+            name = job.message.task_name
+            if job.task is None and self._wiring.tasks.get(name) is not None:
+                self._pool.start_soon(
+                    self._wiring.broker.tell, TaskKnown(name), name="pool: unpark"
+                )
+
+    def _still_ours(self, jobs: list[Job]) -> list[Job]:
+        """Without those whose lease was lost since they ended: their results count for nothing."""
+        lost = [job for job in jobs if job.lost]
+        if not lost:
+            return jobs
+        for job in lost:
+            self.drop(job)
+        return [job for job in jobs if not job.lost]
+
+    async def _report_early(self, jobs: list[Job]) -> None:
+        """ack=when_executed: acknowledge, then store."""
+        await self.settle_early(jobs)
+        unsaved = [job for job in self._still_ours(jobs) if job.result is not None]
+        if len(unsaved) < len(jobs):
+            self._settle([job for job in jobs if job.result is None and not job.lost])
+        if unsaved:
+            self._store(unsaved)
+
+    def _store(self, jobs: list[Job]) -> None:
+        """Send results to be stored, and go on.
+
+        No task waits for the verdicts: at one wake-up for each no-op task that would be a tenth of
+        its whole cost.  They are dealt with in the step in which they are given.
+        """
+        try:
+            self._wiring.results.ask_nowait(
+                SetResults(self._outcomes(jobs)), lambda reply: self._stored(jobs, reply)
+            )
+        except MailboxFull:
+            self._pool.start_soon(self._store_again, jobs, name="pool: store results")
+
+    def _outcomes(self, jobs: list[Job]) -> tuple[Outcome, ...]:
+        lease = self._pool.lease
+        return tuple(
+            [
+                # acknowledged early: there is no lease to lose
+                Outcome(job.fence.task_id, job.result, None if job.acked else lease)
+                for job in jobs
+                if job.result is not None
+            ]
+        )
+
+    def _stored(self, jobs: list[Job], reply: Reply[tuple[Exception | None, ...]]) -> None:
+        if self._pool.is_ending():
+            return  # its jobs are others' now
+        verdicts = reply.outcome
+        if isinstance(verdicts, Exception):
+            if isinstance(verdicts, ActorFailed):  # it restarts
+                self._pool.start_soon(self._store_again, jobs, name="pool: store results again")
+            return
+        if self._wiring.hooks and "post_save" in self._wiring.hooks:
+            self._pool.start_soon(self._after_save, jobs, verdicts, name="pool: post_save")
+        else:
+            self._judge(jobs, verdicts)
+
+    def _judge(self, jobs: list[Job], verdicts: tuple[Exception | None, ...]) -> None:
+        """Settle what is stored; see to the rest."""
+        settled = []
+        for job, verdict in zip(jobs, verdicts, strict=True):
+            if verdict is None or (isinstance(verdict, StaleResult) and job.lost):
+                settled.append(job)
+            elif isinstance(verdict, StaleResult):
+                self._pool.start_soon(self._store_renewed, job, name="pool: renew, then store")
+            else:
+                self._pool.start_soon(self._save_again, job, name="pool: store a result again")
+        if settled:
+            self._settle(settled)
+
+    async def _after_save(self, jobs: list[Job], verdicts: tuple[Exception | None, ...]) -> None:
+        for job, verdict in zip(jobs, verdicts, strict=True):
+            if verdict is None:
+                await self._post_save(job)
+        self._judge(jobs, verdicts)
+
+    async def _store_again(self, jobs: list[Job]) -> None:
+        verdicts = await self._ask_to_store(jobs)
+        if "post_save" in self._wiring.hooks:
+            await self._after_save(jobs, verdicts)
+        else:
+            self._judge(jobs, verdicts)
+
+    async def _ask_to_store(self, jobs: list[Job]) -> tuple[Exception | None, ...]:
+        while True:
+            try:
+                return await self._wiring.results.ask(SetResults(self._outcomes(jobs)))
+            except ActorFailed:
+                log.warning("the result backend crashed before it had stored; storing again")
+
+    async def _store_renewed(self, job: Job) -> None:
+        """Refused as stale, though we know of no loss: renew, and store once more.
+
+        The loop stood still for longer than the lease; or the id has a result of an earlier run, with
+        more attempts: that stands, and the delivery is settled all the same.
+        """
+        session = self._pool.session
+        try:
+            held = session is not None and await self._wiring.broker.ask(Extend(session))
+        except ActorFailed:
+            return  # it restarts, and we after it: the task runs again
+        if held:
+            (verdict,) = await self._ask_to_store([job])
+            if verdict is not None and not isinstance(verdict, StaleResult):
+                await self._save_again(job)
+                return
+            self._settle([job])
+        else:
+            await self._pool.lose_session(session)
+            self.drop(job)
+
+    async def _save_again(self, job: Job) -> None:
+        """The backend refused a result: try again, then keep the task in the dead letters (32)."""
+        verdict: Exception | None = None
+        for attempt in range(1, SAVE_TRIES):
+            await trio.sleep(SAVE_PAUSE * 2 ** (attempt - 1))
+            if job.lost:
+                self.drop(job)
+                return
+            (verdict,) = await self._ask_to_store([job])
+            if verdict is None or isinstance(verdict, StaleResult):
+                break
+        fence = job.fence
+        if isinstance(verdict, StaleResult):
+            job.settlement = Settlement(fence, Ending.GIVE_BACK)
+        elif verdict is not None:
+            log.error("the result of task %s cannot be stored: %s", fence.task_id, verdict)
+            await self._wiring.results.tell(UnsavedResult(fence.task_id, verdict))
+            job.settlement = Settlement(
+                fence,
+                Ending.DEAD,
+                reason=f"the result could not be stored: {verdict}",
+                error=dump_error(verdict),
+            )
+        elif "post_save" in self._wiring.hooks:
+            await self._post_save(job)
+        self._settle([job])
+
+    async def _post_save(self, job: Job) -> None:
+        assert job.result is not None
+        try:
+            await self._wiring.middleware.ask(AfterSave(job.message, job.result))
+        except (ActorFailed, ActorStopped):
+            log.warning("the middleware chain failed after task %s was saved", job.fence)
+
+    async def settle_early(self, jobs: list[Job]) -> bool:
+        """Acknowledge before the result is stored, and know it; False if a lease was lost."""
+        settlements = _settlements(jobs)
+        if self._pool.session is None:
+            return False
+        while True:
+            try:
+                verdicts = await self._wiring.broker.ask(Settle(self._pool.session, settlements))
+                break
+            except ActorFailed as failed:
+                if failed.handled:
+                    log.warning("the broker crashed while settling; settling again")
+        for job, taken in zip(jobs, verdicts, strict=True):
+            job.acked = True
+            job.lost = not taken
+        return all(verdicts)
+
+    @trio.lowlevel.enable_ki_protection
+    def _settle(self, jobs: list[Job]) -> None:
+        """Tell the broker how these ended, and that their slots are free.
+
+        Told, not asked: should the broker crash on it, this pool restarts after it, its session ends,
+        and the tasks run again.
+        """
+        for job in jobs:
+            self._pool.forget(job)
+        if self._pool.session is None:
+            return
+        message = Settle(self._pool.session, _settlements(jobs), self._pool.allowance())
+        try:
+            self._wiring.broker.tell_nowait(message)
+        except MailboxFull:  # in a task of its own: who waits for room must not hold up a slot
+            self._pool.start_soon(self._wiring.broker.tell, message, name="pool: settle")
+
+    def drop(self, job: Job) -> None:
+        """The job is not ours any more: there is nothing to settle, but a slot is free."""
+        self._pool.forget(job)
+        self._pool.allow()
+
+
+def _settlements(jobs: list[Job]) -> tuple[Settlement, ...]:
+    return tuple(
+        [
+            job.settlement
+            for job in jobs
+            if not job.acked and not job.lost and job.settlement is not None
+        ]
+    )

@@ -1,0 +1,161 @@
+"""The runner: how a slot runs one job, and what it sees to when the function has ended.
+
+Holds nothing of the job: what came of it is left there, for `conclude` to judge.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from types import TracebackType
+
+import attrs
+import trio
+
+from actorq.attempt import Attempt
+from actorq.conclusion import conclude
+from actorq.context import Context
+from actorq.errors import (
+    ActorFailed,
+    ActorStopped,
+    ArgumentsError,
+    NotSerializable,
+    StaleResult,
+)
+from actorq.job import Job
+from actorq.message import TaskMessage
+from actorq.options import AckMode
+from actorq.progress import TaskProgress
+from actorq.protocol import AfterExecute, BeforeExecute, Ending, SetProgress, Settlement
+from actorq.reporter import Pool, Reporter
+from actorq.serialization import dump
+from actorq.wiring import Wiring
+
+
+log = logging.getLogger("actorq.worker")
+
+_WHEN_RECEIVED = AckMode.WHEN_RECEIVED
+
+
+class Runner:
+    """Runs the jobs of one life of a pool, each in the slot that calls it."""
+
+    def __init__(self, pool: Pool, wiring: Wiring, reporter: Reporter) -> None:
+        self._pool = pool
+        self._wiring = wiring
+        self._reporter = reporter
+        # the slots bound it; and a suspended job keeps its thread
+        self.threads = trio.CapacityLimiter(math.inf)
+
+    async def perform(self, job: Job, scope: trio.CancelScope) -> None:
+        """Run the job's function; what came of it is left in the job."""
+        message = job.message
+        job.begun = True
+        task = job.task = self._wiring.tasks.get(message.task_name)
+        if task is None:
+            log.warning("task %r is not known here; it is parked", message.task_name)
+            job.settlement = Settlement(job.fence, Ending.PARK)
+            return
+        options = message.options
+        if options.ack is _WHEN_RECEIVED:
+            # at most once: the queue forgets the task before it runs
+            ending = Ending.CANCELLED if job.cancelled else Ending.DONE
+            job.settlement = Settlement(job.fence, ending)
+            if not await self._reporter.settle_early([job]):
+                return
+            # a request that came since was answered with no: the task had been taken
+            job.cancelled = ending is Ending.CANCELLED
+        job.began = self._wiring.clock()
+        try:
+            if "pre_execute" in self._wiring.hooks:
+                try:
+                    message = await self._wiring.middleware.ask(BeforeExecute(message))
+                except ActorFailed as failed:
+                    if failed.ref is not self._wiring.middleware or job.acked:
+                        raise
+                    # the chain crashed: not the task's fault, and we restart with it
+                    job.settlement = Settlement(job.fence, Ending.GIVE_BACK)
+                    return
+                job.message = message
+            args, kwargs = task.signature.load(message.args, message.kwargs)
+            job.scope = scope
+            if job.cancelled or job.lost:
+                scope.cancel("actorq: cancelled before it began")
+                await trio.lowlevel.checkpoint()  # promise 36: not even up to its first await
+            if task.is_bare and options.timeout is None:
+                value = await task.function(*args, **kwargs)
+            else:
+                context = self._context_of(job, message)
+                attempt = Attempt(task, args, kwargs, context, options.timeout, self.threads)
+                value = await attempt.run()
+            job.scope = None
+            job.value = task.signature.return_dump(value)
+        except (ArgumentsError, NotSerializable) as unfit:
+            job.error = unfit
+            job.final = job.scope is None  # not the function's doing: it would be the same again
+        except Exception as raised:  # noqa: BLE001 - a task may raise whatever it likes
+            job.error = raised.with_traceback(_users_part(raised.__traceback__))
+        except BaseException as raised:
+            if _is_signal(raised) and not _is_stray(raised):
+                raise
+            job.error = RuntimeError(f"the task raised {type(raised).__name__}, no Exception")
+            job.error.__cause__ = raised
+        job.scope = None
+
+    def judge(self, job: Job) -> bool:
+        """See what follows from how the job ended; True if there are hooks to hear of it."""
+        if job.task is None or (job.settlement is not None and not job.acked):
+            return False  # it was not even begun
+        conclude(job, self._wiring.clock(), self._wiring.random)
+        hooks = self._wiring.hooks
+        if hooks and ("post_execute" in hooks or (job.error is not None and "on_error" in hooks)):
+            return True
+        _close(job)
+        return False
+
+    async def run_hooks(self, job: Job) -> None:
+        """Run `on_error` and `post_execute`."""
+        assert job.result is not None
+        try:
+            await self._wiring.middleware.ask(AfterExecute(job.message, job.result, job.error))
+        except (ActorFailed, ActorStopped):
+            log.warning("the middleware chain failed after task %s", job.fence.task_id)
+        _close(job)
+
+    def _context_of(self, job: Job, message: TaskMessage) -> Context:
+        async def report(progress: TaskProgress) -> None:
+            if job.lost:
+                raise StaleResult(f"this attempt of task {message.task_id} has lost its lease")
+            plain = attrs.evolve(progress, meta=dump(progress.meta))
+            await self._wiring.results.ask(
+                SetProgress(message.task_id, plain, job.fence.attempt, self._pool.lease)
+            )
+
+        return Context(message, job.fence, report, self._wiring.system)
+
+
+def _close(job: Job) -> None:
+    job.error = None  # its traceback keeps the function's frames alive
+    if job.settlement is not None and job.settlement.ending is Ending.RETRY:
+        job.result = None  # the last attempt's is the task's
+
+
+def _is_signal(error: BaseException) -> bool:
+    """Whether it is, or has in it, what must never be taken for a failure of the task."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(_is_signal(each) for each in error.exceptions)
+    return isinstance(error, trio.Cancelled | KeyboardInterrupt | SystemExit | GeneratorExit)
+
+
+def _is_stray(error: BaseException) -> bool:
+    """A `Cancelled` of some other time and place, raised again: nothing cancels this task now."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_is_stray(each) for each in error.exceptions if _is_signal(each))
+    return isinstance(error, trio.Cancelled) and trio.current_effective_deadline() > -math.inf
+
+
+def _users_part(traceback: TracebackType | None) -> TracebackType | None:
+    """From the task's function on: how it was called tells its author nothing."""
+    while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
+        traceback = traceback.tb_next
+    return traceback
