@@ -2,7 +2,7 @@
 
 The package's map, from the bottom; imports run one way:
 
-errors, environment                          what everything may need
+errors, ids, environment                     what everything may need
 progress, result, remote_error, message,     values: what travels
 options, retry, crontab, schedule,
 schedule_table,
@@ -67,6 +67,7 @@ from actorq.errors import (
     WorkerLost,
 )
 from actorq.handle import ProgressUpdates, TaskHandle
+from actorq.ids import uuid4, uuid7
 from actorq.kernel import Kernel, SupervisorRef, open_kernel
 from actorq.limits import Concurrency, Per, Rate
 from actorq.message import Fence, TaskId, TaskMessage
@@ -177,4 +178,6 @@ __all__ = [
     "open_kernel",
     "open_system",
     "task",
+    "uuid4",
+    "uuid7",
 ]

@@ -14,7 +14,7 @@ import trio
 
 import actorq
 from actorq.engines.memory.queue import Queue
-from actorq.environment import new_task_id
+from actorq.ids import uuid7
 from actorq.message import TaskMessage
 from actorq.protocol import Ending, Settlement
 from measure import Program, Report, Row, program_main
@@ -29,7 +29,7 @@ CONCURRENCY = 100
 
 def _messages(n: int) -> list[TaskMessage]:
     now = time()
-    return [noop.message((), {}, task_id=new_task_id(), now=now) for _ in range(n)]
+    return [noop.message((), {}, task_id=uuid7(), now=now) for _ in range(n)]
 
 
 def _fill(queue: Queue, depth: int) -> None:

@@ -24,7 +24,7 @@ PACKAGE = ROOT / "actorq"
 #: From the bottom: the map in the docstring of `actorq/__init__.py`.  A name stands for a module, or
 #: for a package with all that is in it.
 LAYERS: dict[str, set[str]] = {
-    "what everything may need": {"_version", "errors", "environment"},
+    "what everything may need": {"_version", "errors", "ids", "environment"},
     "values: what travels": {
         *("context", "message", "options", "parameters", "progress", "remote_error", "result"),
         *("retry", "crontab", "schedule", "schedule_table", "serialization", "signature", "task"),
@@ -47,7 +47,7 @@ LAYERS: dict[str, set[str]] = {
 
 #: No Trio behind these at all: values, and the pure states of the kernel and the memory engine.
 PURE = {
-    *("errors", "environment", "dead_letters", "restart", "signals", "statistics"),
+    *("errors", "ids", "environment", "dead_letters", "restart", "signals", "statistics"),
     *(LAYERS["values: what travels"] - {"terms", "task"}),
     *("middleware", "slots", "engines.memory.lease"),
 }

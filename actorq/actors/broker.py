@@ -24,6 +24,7 @@ from actorq.errors import (
     SystemClosed,
     TaskDefinitionError,
 )
+from actorq.ids import CheckedIds
 from actorq.lifespan import Handler, Lifespan, Opener, Role
 from actorq.message import Delivery, TaskMessage
 from actorq.middleware import Middleware
@@ -163,10 +164,16 @@ class Broker(Actor[BrokerMessage]):
         return self
 
     def with_id_generator(self, new_id: Callable[[], str]) -> Self:
-        """Make task ids with *new_id* (time-ordered ones unless told).  Returns this broker."""
+        """Make task ids with *new_id* (`actorq.uuid7` unless told).  Returns this broker.
+
+        What it returns is checked at each call: see `actorq.ids.CheckedIds`.
+        """
         if not callable(new_id):
-            raise TypeError(f"with_id_generator() expects a function; got {new_id!r}")
-        self.id_generator = new_id
+            raise TypeError(
+                f"with_id_generator() expects a function that returns a new str at each call, such "
+                f"as actorq.uuid4; got {new_id!r}"
+            )
+        self.id_generator = CheckedIds(new_id)
         return self
 
     # --- before the first task and after the last ---
