@@ -7,7 +7,8 @@ progress, result, remote_error, message,     values: what travels
 options, retry, crontab, schedule,
 schedule_table,
 serialization/, parameters, signature,
-context, limits, unique, terms, state, task
+context, limits, unique, terms, state, task,
+wire/
 signals, statistics, dead_letters, reply,    the kernel: actors behind mailboxes
 mailbox, cell, ref, timers, actor,
 incarnation, restart, whereabouts,
@@ -43,6 +44,7 @@ from actorq.errors import (
     EnvelopeError,
     LeaseLost,
     MailboxFull,
+    MessageTooLarge,
     MiddlewareError,
     NameTaken,
     NotSerializable,
@@ -87,6 +89,7 @@ from actorq.statistics import MailboxStatistics, SupervisorStatistics
 from actorq.system import System, open_system
 from actorq.task import AsyncTask, SyncTask, Task, task
 from actorq.unique import OnConflict, Unique
+from actorq.wire import CBORSerializer, JSONSerializer, MsgpackSerializer, Serializer
 
 
 __all__ = [
@@ -101,6 +104,7 @@ __all__ = [
     "AsyncTask",
     "Backoff",
     "Broker",
+    "CBORSerializer",
     "CatchUp",
     "Concurrency",
     "Context",
@@ -116,14 +120,17 @@ __all__ = [
     "Fence",
     "InMemoryBroker",
     "InMemoryResultBackend",
+    "JSONSerializer",
     "Kernel",
     "LeaseLost",
     "LetterReason",
     "MailboxFull",
     "MailboxStatistics",
     "Message",
+    "MessageTooLarge",
     "Middleware",
     "MiddlewareError",
+    "MsgpackSerializer",
     "NameTaken",
     "NotSerializable",
     "OnConflict",
@@ -142,6 +149,7 @@ __all__ = [
     "ResultIsReadyError",
     "ResultSetError",
     "RetryPolicy",
+    "Serializer",
     "Signal",
     "StaleResult",
     "State",

@@ -127,6 +127,25 @@ class EnvelopeError(ActorqError, ValueError):
     """Bytes or a dictionary that should be a message, a result or a progress, and are not."""
 
 
+class MessageTooLarge(EnvelopeError):
+    """A message or a result has more bytes than the limit; `.size` and `.limit` say how many.
+
+    Nothing was enqueued, or stored.
+    """
+
+    def __init__(self, what: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"{what} has {size} bytes, and the limit is {limit}; store large data elsewhere and pass "
+            f"its place (a path, a key), or raise the limit: broker.with_size_limit({size})"
+        )
+        self.what = what
+        self.size = size
+        self.limit = limit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.what, self.size, self.limit)
+
+
 class TaskNotBound(ActorqError, RuntimeError):
     """`kiq` was called on a task that belongs to no broker."""
 

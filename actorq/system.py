@@ -78,6 +78,7 @@ class System(Kernel):
             random=environment.random,
             tasks=broker.tasks.copy(),
             hooks=hooks_of(broker.middlewares),
+            wire=broker.wire,
             system=self,
         )
         self._pool: ActorRef[GetPoolStatistics]
@@ -143,6 +144,19 @@ class System(Kernel):
         await self._send((message,))
         task = self.wiring.tasks.get(message.task_name)
         return TaskHandle(self, message.task_id, task, known=True)
+
+    async def send_encoded(self, data: bytes) -> TaskHandle[Any]:
+        """Enqueue a message that was made elsewhere and is still bytes: see "The wire format".
+
+        Read as this system's broker reads: its format, its keys, its size limit.  Always a checkpoint.
+        Raises `EnvelopeError` that says why these bytes are no message, and as `send` does.
+        """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(
+                f"send_encoded() expects bytes, such as b'{{\"task_id\": ...}}'; got "
+                f"{type(data).__name__} (for a TaskMessage there is send())"
+            )
+        return await self.send(self._broker.wire.decode_message(bytes(data)))
 
     def handle(self, task_id: TaskId, task: Task[..., R] | None = None) -> TaskHandle[R]:
         """The handle of a task that was enqueued earlier, by its id.

@@ -14,6 +14,7 @@ from actorq.clock import EngineClock
 from actorq.protocol import BrokerMessage, MiddlewareMessage, ResultMessage
 from actorq.ref import ActorRef
 from actorq.task import TaskRegistry
+from actorq.wire import Wire
 
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class Wiring:
     random: random.Random
     tasks: TaskRegistry
     hooks: frozenset[str]  #: the middleware hooks that somebody implements
+    wire: Wire = attrs.field(factory=Wire)  #: what is kept as bytes is written and read by it
     results: ActorRef[ResultMessage] = attrs.field(init=False)
     broker: ActorRef[BrokerMessage] = attrs.field(init=False)
     middleware: ActorRef[MiddlewareMessage] = attrs.field(init=False)

@@ -14,8 +14,12 @@ import pytest
 import trio
 
 from actorq import errors
+from actorq.message import TaskMessage
 from actorq.options import Options
+from actorq.progress import TaskProgress
+from actorq.result import TaskResult
 from actorq.testing import simulate
+from actorq.wire import Encryption, Signing, Wire
 
 
 ROOT = Path(__file__).parent.parent
@@ -182,3 +186,33 @@ def _named_by_tests(path: Path) -> set[int]:
     """Docstrings begin with a list of numbers; what has a letter before it is no promise."""
     heads = re.findall(r'"""([\dA-Z, ]+)[.:"]', path.read_text(encoding="utf-8"))
     return {int(part) for head in heads for part in head.split(", ") if part.isdecimal()}
+
+
+def _hex_dump(page: Path, info: str) -> bytes:
+    """The bytes of a block of hex digits."""
+    (block,) = [block for block in _blocks(page) if block.info == info]
+    return b"".join(bytes.fromhex(line[6:54]) for line in block.text.splitlines())
+
+
+def test_the_bytes_in_the_wire_format_are_what_it_says() -> None:
+    """Signed and encrypted, by the keys that the page names."""
+    page = ROOT / "docs" / "wire-format.md"
+    signing = Signing({"2025-01": bytes(range(32))})
+    encryption = Encryption({"e1": bytes(range(32, 64))})
+    for info, wire in (
+        ("text signed", Wire(signing=signing)),
+        ("text encrypted", Wire(encryption=encryption)),
+    ):
+        message = wire.decode_message(_hex_dump(page, info), "7")
+        assert (message.task_name, message.args) == ("add", (1, 2))
+    (simplest,) = [block for block in _blocks(page) if block.info == "json"]
+    assert Wire().decode_message(simplest.text.encode()).args == (1, 2)
+
+
+def test_every_field_of_the_envelopes_is_in_the_wire_format() -> None:
+    """A writer in another language finds each of them."""
+    text = (ROOT / "docs" / "wire-format.md").read_text(encoding="utf-8")
+    result: TaskResult[None] = TaskResult(error=ValueError(1))
+    for each in (TaskMessage("a", "b"), result, TaskProgress()):
+        for name in each.to_dict():
+            assert f"`{name}`" in text, name

@@ -29,6 +29,7 @@ LAYERS: dict[str, set[str]] = {
         *("context", "message", "options", "parameters", "progress", "remote_error", "result"),
         *("retry", "crontab", "schedule", "schedule_table", "serialization", "signature", "task"),
         *("limits", "state", "unique", "terms"),
+        "wire",
     },
     "the kernel": {
         *("actor", "cell", "dead_letters", "incarnation", "kernel", "mailbox", "ref", "reply"),

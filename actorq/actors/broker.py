@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 import attrs
@@ -67,6 +67,7 @@ from actorq.task import (
     decorator_options,
     make_task,
 )
+from actorq.wire import Encryption, Serializer, Signing, Wire
 from actorq.wiring import Wiring
 
 
@@ -134,6 +135,7 @@ class Broker(Actor[BrokerMessage]):
         self.id_generator: Callable[[], str] | None = None
         self.state = State()  #: what startup handlers leave for tasks
         self.lifespan = Lifespan()
+        self.wire = Wire()  #: messages and results <-> bytes, for engines that keep them as bytes
         self._system: System | None = None
         self._taken = False  #: a system is open with it, or opens or closes
 
@@ -222,6 +224,42 @@ class Broker(Actor[BrokerMessage]):
         return self
 
     # --- declaring tasks ---
+    def with_serializer(self, serializer: Serializer, *, also: Iterable[Serializer] = ()) -> Self:
+        """Write messages and results in this format (`JSONSerializer()` unless told).
+
+        *also*: formats that are read besides, while there is something left that was written in them.
+        Engines write; `InMemoryBroker()` does so only with `encoded=True`.  Returns this broker.
+        """
+        self.wire = self.wire.written_as(serializer, tuple(also))
+        return self
+
+    def with_signing(
+        self, keys: Mapping[str, bytes], *, use: str | None = None, accept_unsigned: bool = False
+    ) -> Self:
+        """Sign what is written, refuse what is not signed: see `actorq.wire.Signing`.
+
+        Returns this broker.
+        """
+        self.wire = self.wire.signed(Signing(keys, use=use, accept_unsigned=accept_unsigned))
+        return self
+
+    def with_encryption(
+        self, keys: Mapping[str, bytes], *, use: str | None = None, accept_plain: bool = False
+    ) -> Self:
+        """Encrypt payloads, refuse those that are not: see `actorq.wire.Encryption`.
+
+        Needs `actorq[crypto]`.  Returns this broker.
+        """
+        self.wire = self.wire.encrypted(Encryption(keys, use=use, accept_plain=accept_plain))
+        return self
+
+    def with_size_limit(self, size_limit: int | None) -> Self:
+        """Refuse messages and results of more bytes (4 MiB unless told; None: no limit).
+
+        Returns this broker.
+        """
+        self.wire = self.wire.limited(size_limit)
+        return self
 
     @overload
     def task(  # type: ignore[overload-overlap]  # the more special one comes first

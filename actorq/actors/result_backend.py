@@ -41,6 +41,7 @@ from actorq.protocol import (
 )
 from actorq.reply import Reply
 from actorq.result import TaskResult
+from actorq.wire import Wire
 from actorq.wiring import Wiring
 
 
@@ -148,6 +149,11 @@ class ResultBackend(Actor[ResultMessage]):
     _desk: Desk
     _ledger: Ledger | None = None
     _wiring: Wiring
+
+    @property
+    def wire(self) -> Wire:
+        """Results as bytes and back, as the broker was told: for a backend that stores bytes."""
+        return self._wiring.wire
 
     # --- to be written by a subclass ---
 

@@ -18,7 +18,7 @@ dispatch                  from an annotation to one of these
 conversion                the converter, and what everybody calls
 """
 
-from actorq.serialization.conversion import codec, converter, dump, dumper, load, loader
+from actorq.serialization.conversion import codec, converter, dump, dumper, load, loader, plain_data
 from actorq.serialization.hook import Codec
 from actorq.serialization.misfit import MAX_DEPTH, Misfit
 
@@ -33,4 +33,5 @@ __all__ = [
     "dumper",
     "load",
     "loader",
+    "plain_data",
 ]

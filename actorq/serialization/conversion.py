@@ -77,7 +77,18 @@ def _with_registered(annotation: Any, ours: Codec) -> Codec:
     return Codec(dump, load)
 
 
-# --- the four functions ---
+# --- what everybody calls ---
+
+
+def plain_data(value: Any, *, spare: int = 0) -> Any:
+    """A copy of what is plain data already, or `NotSerializable` with the path.
+
+    *spare*: levels of an envelope round the values, which do not count for their depth.
+    """
+    try:
+        return plain(value, spare=spare)
+    except (Misfit, RecursionError) as error:
+        raise NotSerializable(told(error)) from error.__cause__
 
 
 def dump(value: Any, annotation: Any = Any) -> Any:

@@ -13,9 +13,9 @@ from actorq.serialization.scalars import HUGE, SCALARS, integer, number, string
 from actorq.serialization.text import TEXTS
 
 
-def plain(value: Any, _: Any = None) -> Any:
+def plain(value: Any, _: Any = None, *, spare: int = 0) -> Any:
     """The value as it is, in fresh containers: what `Any` means in both directions."""
-    return _copied(value, 0)
+    return _copied(value, -spare)
 
 
 def scalar(value: Any, _: Any = None) -> Any:
