@@ -7,19 +7,19 @@ progress, result, remote_error, message,     values: what travels
 options, retry, crontab, schedule,
 schedule_table,
 serialization/, parameters, signature,
-context, limits, unique, terms, state, task,
-wire/
+context, limits, unique, terms, state, call,
+task, wire/
 signals, statistics, dead_letters, reply,    the kernel: actors behind mailboxes
 mailbox, cell, ref, timers, actor,
 incarnation, restart, whereabouts,
 supervisor, kernel
 clock, protocol, wiring, middleware, job,    what the five actors of a queue share
-attempt, captured_log, lifespan, slots,
-conclusion, reporter, runner
+attempt, lifespan, slots, conclusion,
+reporter, runner
 actors/                                      result backend, broker, middleware, worker pool, scheduler
 engines/                                     where queues, results and schedules are kept
 middlewares/                                 to be plugged in
-handle, system                               what the user holds
+handle, composition/, system                 what the user holds
 testing/                                     drawn schedules, virtual time, faults
 """
 
@@ -28,6 +28,9 @@ from actorq.actor import Actor
 from actorq.actors.broker import Broker
 from actorq.actors.result_backend import ResultBackend
 from actorq.actors.worker_pool import PoolStatistics
+from actorq.call import Call, Enqueueable
+from actorq.composition.completed import Completed
+from actorq.composition.nursery import TaskNursery
 from actorq.context import Context, Depends
 from actorq.dead_letters import DeadLetter, DeadLetters, LetterReason
 from actorq.engines.memory.broker import InMemoryBroker
@@ -62,6 +65,7 @@ from actorq.errors import (
     TaskDefinitionError,
     TaskExpired,
     TaskFailed,
+    TaskLeftBehind,
     TaskNotBound,
     TaskTimeout,
     UnknownOption,
@@ -105,7 +109,9 @@ __all__ = [
     "Backoff",
     "Broker",
     "CBORSerializer",
+    "Call",
     "CatchUp",
+    "Completed",
     "Concurrency",
     "Context",
     "DeadLetter",
@@ -116,6 +122,7 @@ __all__ = [
     "DuplicateTask",
     "DuplicateTaskId",
     "EnqueueUncertain",
+    "Enqueueable",
     "EnvelopeError",
     "Fence",
     "InMemoryBroker",
@@ -168,8 +175,10 @@ __all__ = [
     "TaskFailed",
     "TaskHandle",
     "TaskId",
+    "TaskLeftBehind",
     "TaskMessage",
     "TaskNotBound",
+    "TaskNursery",
     "TaskOptions",
     "TaskProgress",
     "TaskResult",

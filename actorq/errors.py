@@ -217,6 +217,20 @@ class WorkerLost(ActorqError):
     """The task was given to workers again and again and none of them lived to report its end."""
 
 
+class TaskLeftBehind(ActorqError):
+    """A task nursery ended before it was sure that its task has ended: it may still run.
+
+    The system went down meanwhile, or the nursery's *grace* was over; `.task_id` is the task's.
+    """
+
+    def __init__(self, message: str, task_id: str = "") -> None:
+        super().__init__(message)
+        self.task_id = task_id
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.task_id)
+
+
 # --- results ------------------------------------------------------------------------------------
 
 

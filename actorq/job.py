@@ -7,13 +7,12 @@ waiting for another job's result can give the slot back.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from actorq.captured_log import CapturedLog
 from actorq.message import Delivery
 
 
@@ -31,7 +30,6 @@ class Job:
         "began",
         "begun",
         "cancelled",
-        "captured",
         "error",
         "failures",
         "fence",
@@ -56,7 +54,6 @@ class Job:
         self.lost = False  #: its lease is gone: whatever it did counts for nothing
         self.acked = False  #: the broker knows how it ended
         self.waits = 0  #: tasks of this job that wait for other jobs
-        self.captured: CapturedLog | None = None  #: what its function logged, if that was asked for
         self.value: Any = None  #: what its function returned, as plain data
         self.error: Exception | None = None  #: what its function raised
         self.final = False  #: a further attempt could not end otherwise
@@ -68,6 +65,7 @@ class Slot(Protocol):
     """Where a job runs, as code inside the job sees it."""
 
     job: Job | None
+    ending: trio.Event  #: set when the worker goes down, and with it this job
 
     async def suspend(self, job: Job) -> None:
         """Give the slot back."""
@@ -87,8 +85,12 @@ async def slot_given_back() -> AsyncIterator[None]:
     await slot.suspend(job)
     try:
         yield
-    finally:
-        await slot.resume(job)
+    except BaseException:
+        # cancelled while it waits for a slot, it goes on without: what is on its way up stays that
+        with suppress(trio.Cancelled):
+            await slot.resume(job)
+        raise
+    await slot.resume(job)
 
 
 #: The slot in which this code runs, if it runs in a job.

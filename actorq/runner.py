@@ -13,7 +13,6 @@ import attrs
 import trio
 
 from actorq.attempt import Attempt
-from actorq.captured_log import CapturedLog
 from actorq.conclusion import conclude
 from actorq.context import Context
 from actorq.errors import (
@@ -83,15 +82,11 @@ class Runner:
             if job.cancelled or job.lost:
                 scope.cancel("actorq: cancelled before it began")
                 await trio.lowlevel.checkpoint()  # promise 36: not even up to its first await
-            if options.is_bare and task.is_bare:
+            if task.is_bare and options.timeout is None:
                 value = await task.function(*args, **kwargs)
             else:
                 context = self._context_of(job, message)
-                if options.capture_logs:
-                    job.captured = CapturedLog()
-                attempt = Attempt(
-                    task, args, kwargs, context, options.timeout, self.threads, job.captured
-                )
+                attempt = Attempt(task, args, kwargs, context, options.timeout, self.threads)
                 value = await attempt.run()
             job.scope = None
             job.value = task.signature.return_dump(value)

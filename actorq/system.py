@@ -21,7 +21,10 @@ from actorq.actors.middleware import MiddlewareChain
 from actorq.actors.result_backend import ResultBackend
 from actorq.actors.scheduler import Scheduler, TaskAdded
 from actorq.actors.worker_pool import GetPoolStatistics, PoolStatistics, WorkerPool
+from actorq.call import Enqueueable
 from actorq.clock import EngineClock
+from actorq.composition.methods import Composition
+from actorq.composition.prepared import Prepared
 from actorq.engines.memory.broker import InMemoryBroker
 from actorq.environment import current_environment
 from actorq.errors import (
@@ -63,7 +66,7 @@ R = TypeVar("R")
 QUEUE = "queue"
 
 
-class System(Kernel):
+class System(Composition, Kernel):
     """An open queue.  Made by `open_system`."""
 
     def __init__(self, broker: Broker, concurrency: int) -> None:
@@ -87,14 +90,20 @@ class System(Kernel):
     # --- enqueueing ---
 
     async def enqueue(
-        self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs
+        self, task: Enqueueable[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> TaskHandle[R]:
         """Enqueue one call of *task*; when this has returned, the broker has accepted it.
+
+        Instead of a task and its arguments, it takes a call: `enqueue(task.call(...))`.
 
         Always a checkpoint.  Raises `ArgumentsError` or `NotSerializable` if the arguments do not fit,
         `SystemClosed`, what a middleware's `pre_send` raises, and `EnqueueUncertain` if the broker
         crashed on it; in every other case nothing was stored.
         """
+        if not isinstance(task, Task):
+            prepared = self._prepare("enqueue", task, args, kwargs)
+            (task_id,) = await self._submit([prepared])
+            return TaskHandle(self, task_id, prepared.task, known=True)
         if self._check(task, "enqueue"):
             await self._announce(task)
         message = task.message(
@@ -170,6 +179,39 @@ class System(Kernel):
         if self._check(task, "register"):
             await self._announce(task)
         await trio.lowlevel.checkpoint()
+
+    @property
+    def keeps_results(self) -> bool:
+        """Whether the result backend keeps anything."""
+        return self._broker.result_backend.keeps_results
+
+    def _prepare(
+        self,
+        what: str,
+        work: Enqueueable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Prepared:
+        if not isinstance(work, Enqueueable):
+            raise _not_a_task(work, what)
+        call = work.call(*args, **kwargs)
+        task = call.task
+        is_new = self._check(task, what)
+        message = task.message(
+            call.args,
+            call.kwargs,
+            task_id=task.options.task_id or self._new_id(),
+            now=self.wiring.clock(),
+        )
+        return Prepared(message, task, (task,) if is_new else ())
+
+    async def _submit(self, batch: Sequence[Prepared]) -> tuple[str, ...]:
+        for prepared in batch:
+            for task in prepared.news:
+                await self._announce(task)
+        messages = tuple([prepared.message for prepared in batch])
+        await self._send(messages)
+        return tuple([message.task_id for message in messages])
 
     def _check(self, task: Task[..., Any], what: str) -> bool:
         """Refuse what cannot be enqueued; True if the task is new here, and must be announced."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
 
 import attrs
 
+from actorq.call import Call, Enqueueable
 from actorq.context import Context, Dependency
 from actorq.errors import OptionError, TaskDefinitionError, TaskNotBound
 from actorq.message import TaskMessage
@@ -33,7 +34,7 @@ _NO_OPTIONS = TaskOptions()
 _PER_CALL = {"task_id": "an id is one call's", "eta": "a moment is one call's"}
 
 
-class Task(Generic[P, R]):
+class Task(Enqueueable[P, R], Generic[P, R]):
     """A function that can be enqueued; calling it runs it here and now, without a queue."""
 
     __name__: str
@@ -95,6 +96,13 @@ class Task(Generic[P, R]):
                 f"or enqueue it on a system: `await sys.enqueue({self.__name__}, ...)`"
             )
         return await self.broker.open_system_or_raise().enqueue(self, *args, **kwargs)
+
+    def call(self, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        """This task with its arguments, as a value: for `sys.gather`, task nurseries and chains.
+
+        Nothing is checked or enqueued yet.
+        """
+        return Call(self, args, kwargs)
 
     def message(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, task_id: str, now: float

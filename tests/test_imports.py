@@ -28,7 +28,7 @@ LAYERS: dict[str, set[str]] = {
     "values: what travels": {
         *("context", "message", "options", "parameters", "progress", "remote_error", "result"),
         *("retry", "crontab", "schedule", "schedule_table", "serialization", "signature", "task"),
-        *("limits", "state", "unique", "terms"),
+        *("limits", "state", "unique", "terms", "call"),
         "wire",
     },
     "the kernel": {
@@ -36,12 +36,12 @@ LAYERS: dict[str, set[str]] = {
         *("restart", "signals", "statistics", "supervisor", "timers", "whereabouts"),
     },
     "what the five actors share": {
-        *("attempt", "captured_log", "clock", "conclusion", "job", "lifespan", "middleware"),
-        *("protocol", "reporter", "runner", "slots", "wiring"),
+        *("attempt", "clock", "conclusion", "job", "lifespan", "middleware", "protocol"),
+        *("reporter", "runner", "slots", "wiring"),
     },
     "the five actors": {"actors"},
     "engines and what is plugged in": {"engines", "middlewares"},
-    "what the user holds": {"handle", "system"},
+    "what the user holds": {"handle", "composition", "system"},
     "the package": {"actorq"},
     "tools for tests": {"testing"},
 }

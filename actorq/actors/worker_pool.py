@@ -84,10 +84,11 @@ class PoolStatistics:
 class Slot:
     """One slot task."""
 
-    __slots__ = ("job", "pool")
+    __slots__ = ("ending", "job", "pool")
 
     def __init__(self, pool: WorkerPool) -> None:
         self.pool = pool
+        self.ending = pool._going_down
         self.job: Job | None = None
 
     async def suspend(self, job: Job) -> None:
@@ -143,6 +144,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._allowing = False  #: a task waits to tell our demand
         self._renewing = False
         self._quiet = trio.Event()  #: draining, and nothing is held
+        self._going_down = trio.Event()
         self._clean = contextvars.copy_context()
 
     # --- the actor ---
@@ -152,6 +154,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._clean = contextvars.copy_context()
         await self._open_session()
         self.start_soon(self._reporter.report_for_all, name="pool: reporter")
+        self.start_soon(self._tell_the_end, name="pool: end")
         self._slots.started = self._slots.waking = 1
         self._start_slot()
 
@@ -186,6 +189,13 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         # after a crash, what had begun counts as an attempt: the next session takes it (promise 29)
         self._give_back([job for job in jobs if self._draining or not job.begun])
         self._doubt([job for job in jobs if not job.acked and job.message.options.ack in _EARLY])
+
+    async def _tell_the_end(self) -> None:
+        """Jobs whose clean-up waits for other jobs must not hold up the end of this life."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._going_down.set()
 
     def is_ending(self) -> bool:
         """This life is over, or about to be: it must not start anything any more.

@@ -192,3 +192,39 @@ async def with_other_options(sys: actorq.System, at: datetime) -> None:
     assert_type(await greet.using(delay=5, priority=9).kiq("you"), actorq.TaskHandle[str])
     await sys.enqueue(checksum.using(eta=at, task_id="once", labels={"a": 1}), "a")
     await sys.enqueue(fibonacci.using(ack=actorq.AckMode.WHEN_RECEIVED, retries=0), 1)
+
+
+async def composing(sys: actorq.System) -> None:
+    """A call knows what it returns, and so does what is made of calls."""
+    call = fibonacci.call(10)
+    assert_type(call, actorq.Call[int])
+    assert_type(checksum.call(data="a"), actorq.Call[bytes])
+    assert_type(await sys.enqueue(call), actorq.TaskHandle[int])
+    assert_type(await call.kiq(), actorq.TaskHandle[int])
+    handle = await sys.enqueue(checksum, "a")
+    assert_type(await sys.gather(call, handle), tuple[int, bytes])
+    assert_type(await sys.gather(call, handle, greet.call("you")), tuple[int, bytes, str])
+    assert_type(await sys.gather(*[call, call], concurrency=2), tuple[int, ...])
+    assert_type(
+        await sys.gather(call, call, return_results=True), tuple[actorq.TaskResult[int], ...]
+    )
+    async with sys.open_task_nursery() as jobs:
+        assert_type(jobs, actorq.TaskNursery)
+        assert_type(jobs.start_soon(fibonacci, 10), actorq.TaskHandle[int])
+        assert_type(jobs.start_soon(call), actorq.TaskHandle[int])
+        assert_type(
+            await jobs.enqueue(resize, "a.png", width=64), actorq.TaskHandle[dict[str, int]]
+        )
+        jobs.cancel_scope.cancel("enough")
+    async with sys.map(checksum, ["a", "b"], concurrency=2) as done:
+        async for data, checked in done:
+            assert_type(data, str)
+            assert_type(checked, bytes)
+    async with sys.map(checksum, ["a", "b"], return_results=True) as results:
+        async for data, result in results:
+            assert_type(data, str)
+            assert_type(result, actorq.TaskResult[bytes])
+    async with sys.as_completed([call, fibonacci.call(2)]) as ended:
+        async for which, value in ended:
+            assert_type(which, actorq.Call[int])
+            assert_type(value, int)

@@ -180,6 +180,31 @@ class Halves(actorq.Middleware):
         return message
 
 
+async def composing(sys: actorq.System) -> None:
+    """The function's parameters once more."""
+    fibonacci.call("10")  # error
+    fibonacci.call()  # error
+    await sys.enqueue(fibonacci.call(10), 10)  # error
+    await sys.gather(fibonacci)  # error
+    await sys.gather(fibonacci(10))  # error
+    number: int = await sys.gather(fibonacci.call(10))  # error
+    sys.gather(fibonacci.call(10))  # error
+    async with sys.open_task_nursery() as jobs:
+        jobs.start_soon(fibonacci, "10")  # error
+        jobs.start_soon(fibonacci)  # error
+        jobs.start_soon(not_a_task, 10)  # error
+        await jobs.enqueue(fibonacci, m=10)  # error
+        await jobs.start_soon(fibonacci, 10)  # error
+    async with sys.map(fibonacci, ["10"]) as done:  # error
+        del done
+    async with sys.map(not_a_task, [10]) as nothing:  # error
+        del nothing
+    async with sys.map(fibonacci, [10]) as both:
+        for _ in both:  # error
+            pass
+    del number
+
+
 async def what_types_cannot_tell(sys: actorq.System, counter: actorq.ActorRef[Add | Get]) -> None:
     """No checker finds these; all but the first raise where they are called."""
     # ask() takes every message that names a reply: a type variable for the reply's type cannot be
