@@ -8,10 +8,20 @@ import enum
 import json
 import math
 import sys
+import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from fractions import Fraction
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypedDict, TypeVar
 from uuid import UUID
@@ -113,6 +123,23 @@ class Bird:
     wings: int = 2
 
 
+@attrs.frozen
+class AsCat:
+    name: str
+    kind: Literal["cat"] = "cat"
+
+
+@dataclasses.dataclass
+class AsDog:
+    name: str
+    kind: Literal["dog"] = "dog"
+
+
+class AsBird(TypedDict):
+    kind: Literal["bird"]
+    wings: int
+
+
 @attrs.frozen(eq=False)
 class Identity:
     name: str
@@ -156,6 +183,14 @@ SCALARS: dict[Any, st.SearchStrategy[Any]] = {
     UUID: st.uuids(),
     Decimal: st.decimals(allow_nan=False, allow_infinity=False),
     bytes: st.binary(),
+    Fraction: st.fractions(),
+    ZoneInfo: st.timezones(),
+    IPv4Address: st.ip_addresses(v=4),
+    IPv6Address: st.ip_addresses(v=6),
+    IPv4Interface: st.tuples(st.ip_addresses(v=4), st.integers(0, 32)).map(IPv4Interface),
+    IPv6Network: st.tuples(st.ip_addresses(v=6), st.integers(0, 128)).map(
+        lambda pair: IPv6Network(pair, strict=False)
+    ),
     Colour: st.sampled_from(Colour),
     Level: st.sampled_from(Level),
     Name: st.sampled_from(Name),
@@ -281,6 +316,15 @@ def test_dumping_anything_gives_plain_data_or_not_serializable(drawn: Drawn, val
         ({"a": 1}, Mapping[str, int]),
         (collections.OrderedDict(b=1, a=2), collections.OrderedDict[str, int]),
         (collections.deque([1]), collections.deque[int]),
+        (collections.Counter("aab"), collections.Counter[str]),
+        (collections.Counter({date(2024, 5, 1): 3}), collections.Counter[date]),
+        (collections.Counter({"a": 0}), collections.Counter),
+        (IPv4Network("10.0.0.0/8"), IPv4Network),
+        (IPv6Interface("::1/64"), IPv6Interface),
+        ("x", typing.LiteralString),
+        (AsCat("c"), AsCat | AsDog),
+        (AsDog("c"), AsCat | AsDog),
+        ([{"kind": "bird", "wings": 2}, AsCat("c")], list[AsBird | AsCat]),
         (bytearray(b"x"), bytearray),
         ((), tuple[()]),
         ({1, "a"}, set),
@@ -317,6 +361,13 @@ def test_subclasses_of_jsons_own_types_become_these() -> None:
     assert same(dump(Level.HIGH, int), 2)
     assert same(dump(Name.FIRST, str), "first")
     assert same(dump(collections.Counter("aab")), {"a": 2, "b": 1})
+
+
+def test_a_read_only_view_of_a_dict_is_a_dict() -> None:
+    """With an annotation and without."""
+    view = types.MappingProxyType({"a": types.MappingProxyType({"b": 1})})
+    assert same(dump(view), {"a": {"b": 1}})
+    assert same(dump(view["a"], Mapping[str, int]), {"b": 1})
 
 
 def test_a_tuple_without_annotation_is_a_list() -> None:
@@ -390,6 +441,7 @@ def test_a_value_that_does_not_fit_is_refused_with_its_path(
         (5, type[int], "JSON cannot carry values of type[int]; annotate it as plain data"),
         ({(1, 2)}, set, "JSON cannot carry tuple (1, 2)"),
         (time(12, tzinfo=ZoneInfo("Europe/Paris")), time, "a time in a named zone has no offset"),
+        (IPv4Interface("1.2.3.4/8"), IPv4Address, "expected IPv4Address, got IPv4Interface"),
         (Dog("d"), Cat | Dog, "give the classes a Literal field that differs"),
         (datetime(2024, 1, 1), datetime | str, "cannot tell this datetime"),
         ({1}, list[int] | set[int], "cannot tell this set"),
@@ -425,6 +477,16 @@ def test_what_json_cannot_carry_is_refused_with_a_remedy(
         ("NaN", Decimal, "expected Decimal"),
         ("1_0", Decimal, "expected Decimal"),
         ("eA", bytes, "expected bytes"),
+        ("1e9", Fraction, "expected Fraction"),
+        ("1/0", Fraction, "expected Fraction"),
+        ("9" * 5000, Fraction, "expected Fraction"),
+        ("../passwd", ZoneInfo, "expected ZoneInfo"),
+        ("/etc/passwd", ZoneInfo, "expected ZoneInfo"),
+        ("Mars/Phobos", ZoneInfo, "expected ZoneInfo"),
+        ("Europe", ZoneInfo, "expected ZoneInfo"),
+        ("10.0.0.1/8", IPv4Network, "expected IPv4Network"),
+        ("1.2.3.4/8", IPv4Address, "expected IPv4Address"),
+        ({"a": 1.5}, collections.Counter[str], "$.a: expected int"),
         ("eB==", bytes, "expected bytes"),
         (8, Access, "expected Access, got int 8"),
         (True, Colour, "expected Colour, got bool True"),

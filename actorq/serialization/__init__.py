@@ -12,6 +12,7 @@ From the bottom:
 misfit, hook              what went wrong, and where; what converts
 annotations               what an annotation says
 scalars, text, plain      codecs that need no other annotation's
+models                    pydantic's classes, which bring readers and writers of their own
 choices, containers,      codecs that do: they are given the function that finds it
 classes
 dispatch                  from an annotation to one of these

@@ -30,10 +30,11 @@ COLLECTIONS: dict[Any, tuple[Any, Any]] = {
     collections.abc.Set: ((set, frozenset), frozenset),
     collections.deque: (collections.deque, collections.deque),
 }
-#: origin: what is made; what is accepted is a dict
+#: origin: what is made; what is accepted is a dict, or a read-only view of one
 MAPPINGS: dict[Any, Any] = {
     **dict.fromkeys(_DICTS, dict),
     collections.OrderedDict: collections.OrderedDict,
+    collections.Counter: collections.Counter,  #: of ints, whatever counted
 }
 
 _WRAPPERS = (typing.Final, typing.ClassVar, typing.Required, typing.NotRequired)
@@ -55,6 +56,11 @@ def bare(annotation: Any) -> Any:
     if typing.get_origin(annotation) in _WRAPPERS:
         return bare(typing.get_args(annotation)[0])
     return annotation
+
+
+def is_model(kind: Any) -> bool:
+    """Whether the class is one of pydantic's: it brings its own reader."""
+    return isinstance(kind, type) and hasattr(kind, "__pydantic_validator__")
 
 
 # --- the fields of a class ---

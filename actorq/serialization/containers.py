@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import json
+import types
 from typing import Any
 
 from actorq.serialization.annotations import COLLECTIONS, MAPPINGS
@@ -25,6 +27,8 @@ def container(
     if origin in COLLECTIONS:
         return _many(annotation, codec_of(args[0] if args else Any), *COLLECTIONS[origin])
     if origin in MAPPINGS:
+        if origin is collections.Counter:
+            args = (*(args or (Any,)), int)
         key, value = args or (Any, Any)
         return _mapping(annotation, _key(key, codec_of(key)), codec_of(value), MAPPINGS[origin])
     return None
@@ -120,7 +124,7 @@ def _key(annotation: Any, both: Codec) -> Codec:
 def _mapping(annotation: Any, keys: Codec, values: Codec, make: Any) -> Codec:
     def hook(convert_key: Hook, convert: Hook, make: Any) -> Hook:
         def convert_dict(value: Any, _: Any = None) -> Any:
-            if not isinstance(value, dict):
+            if not isinstance(value, (dict, types.MappingProxyType)):
                 raise expected(annotation, value)
             out = make()
             name: Any = None

@@ -8,17 +8,19 @@ import types
 import typing
 from typing import Any, Literal
 
-from actorq.serialization.annotations import bare, has_fields, origin_of, stands_for
+from actorq.serialization.annotations import bare, has_fields, is_model, origin_of, stands_for
 from actorq.serialization.choices import enumeration, literal, union
 from actorq.serialization.classes import alias, class_with_fields
 from actorq.serialization.containers import container
 from actorq.serialization.hook import Codec, CodecOf
 from actorq.serialization.misfit import Misfit, expected, shown
+from actorq.serialization.models import model
 from actorq.serialization.plain import plain, uncarried
 from actorq.serialization.scalars import SCALARS
 from actorq.serialization.text import TEXTS, text
 
 
+_LITERAL_STRING: Any = typing.LiteralString
 _ALIAS = getattr(typing, "TypeAliasType", ())  # Python 3.12's `type X = ...`
 
 
@@ -44,10 +46,14 @@ def _ours(annotation: Any, codec_of: CodecOf) -> Codec | None:
         return alias(annotation, codec_of)
     if annotation in SCALARS:
         return Codec(SCALARS[annotation], SCALARS[annotation])
+    if annotation is _LITERAL_STRING:
+        return Codec(SCALARS[str], SCALARS[str])
     return TEXTS.get(annotation) or _class(annotation, origin, codec_of)
 
 
 def _class(annotation: Any, origin: Any, codec_of: CodecOf) -> Codec | None:
+    if is_model(annotation):
+        return model(annotation)
     if has_fields(origin):
         return class_with_fields(annotation, codec_of)
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):

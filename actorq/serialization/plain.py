@@ -5,9 +5,10 @@ from __future__ import annotations
 import enum
 import pathlib
 from collections.abc import Iterable
+from types import MappingProxyType
 from typing import Any
 
-from actorq.serialization.annotations import COLLECTIONS, MAPPINGS, has_fields
+from actorq.serialization.annotations import COLLECTIONS, MAPPINGS, has_fields, is_model
 from actorq.serialization.misfit import MAX_DEPTH, Misfit, shown_value, step, too_deep
 from actorq.serialization.scalars import HUGE, SCALARS, integer, number, string
 from actorq.serialization.text import TEXTS
@@ -60,6 +61,7 @@ def _can_be_annotated(kind: type) -> bool:
         or kind is tuple
         or issubclass(kind, enum.Enum | pathlib.PurePath)
         or has_fields(kind)
+        or is_model(kind)
     )
 
 
@@ -76,7 +78,7 @@ def _copied(value: Any, depth: int) -> Any:
         return number(value)
     if depth >= MAX_DEPTH:
         raise too_deep()
-    if kind is dict or isinstance(value, dict):
+    if kind is dict or isinstance(value, (dict, MappingProxyType)):
         return _copied_dict(value, depth + 1)
     if kind is list or (isinstance(value, (list, tuple)) and not hasattr(value, "_fields")):
         return _copied_list(value, depth + 1)

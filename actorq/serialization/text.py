@@ -1,4 +1,4 @@
-"""What JSON writes as text: dates and times, UUIDs, Decimals, bytes and paths.
+"""What JSON writes as text: dates and times, UUIDs, Decimals, bytes, paths, addresses, zones.
 
 The readers are stricter than the classes' own: what would mean something else is refused.
 """
@@ -10,19 +10,38 @@ import re
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from fractions import Fraction
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from actorq.serialization.hook import Codec
 from actorq.serialization.misfit import Misfit, expected
 from actorq.serialization.scalars import string
 
 
+#: Subclasses that are written in another way.
+_NOT_ONE: dict[Any, Any] = {
+    date: datetime,
+    IPv4Address: IPv4Interface,
+    IPv6Address: IPv6Interface,
+}
+
+
 def text(kind: Any, write: Callable[[Any], str], read: Callable[[str], Any]) -> Codec:
     """The codec of a class whose values are written as text."""
+    other = _NOT_ONE.get(kind, ())
 
     def dump(value: Any, _: Any = None) -> str:
-        if not isinstance(value, kind) or (kind is date and isinstance(value, datetime)):
+        if not isinstance(value, kind) or isinstance(value, other):
             raise expected(kind, value)
         return string(write(value))
 
@@ -81,6 +100,25 @@ def _read_decimal(text: str) -> Decimal:
     return value
 
 
+def _read_fraction(text: str) -> Fraction:
+    if re.fullmatch(r"-?\d+(/\d+)?", text, re.ASCII) is None:  # it also takes "1e9999999"
+        raise ValueError(text)
+    return Fraction(text)
+
+
+def _write_zone(value: ZoneInfo) -> str:
+    if value.key is None:
+        raise Misfit("a time zone that was read from a file has no name to write")
+    return value.key
+
+
+def _read_zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (KeyError, OSError):  # unknown here, or the name of a folder
+        raise ValueError(text) from None
+
+
 def _write_bytes(value: bytes | bytearray) -> str:
     return base64.b64encode(value).decode()
 
@@ -99,6 +137,15 @@ TEXTS: dict[Any, Codec] = {
     timedelta: text(timedelta, _write_timedelta, _read_timedelta),
     UUID: text(UUID, str, _read_uuid),
     Decimal: text(Decimal, _write_decimal, _read_decimal),
+    Fraction: text(Fraction, str, _read_fraction),
+    ZoneInfo: text(ZoneInfo, _write_zone, _read_zone),
+    **{
+        kind: text(kind, str, kind)
+        for kind in (
+            *(IPv4Address, IPv4Interface, IPv4Network),
+            *(IPv6Address, IPv6Interface, IPv6Network),
+        )
+    },
     bytes: text(bytes, _write_bytes, _read_bytes),
     bytearray: text(bytearray, _write_bytes, lambda text: bytearray(_read_bytes(text))),
 }
