@@ -69,8 +69,14 @@ def _decide(job: Job, now: float, dice: random.Random) -> None:
 def _after_failure(job: Job, error: Exception, dice: random.Random) -> Settlement:
     message, fence = job.message, job.fence
     failures = job.failures + 1
-    delay = message.options.retry_policy.delay(failures, dice.random())
-    if delay is not None and not job.final:
+    task = job.task
+    assert task is not None
+    # a message that says nothing of retries is as its task declares; filters never travel
+    policy = message.options.retry or task.options.retry_policy
+    delay = None
+    if not job.final:
+        delay = policy.decide(error, failures, dice.random(), task.options.retry)
+    if delay is not None:
         log.info(
             "task %s (%s) failed, attempt %d; again in %.2f s: %r",
             message.task_name,

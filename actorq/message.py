@@ -134,7 +134,7 @@ def _check_moment(data: Mapping[str, Any], name: str) -> float | None:
 
 
 def _retries_to_plain(policy: RetryPolicy | None) -> Any:
-    return None if policy is None else policy.retries
+    return None if policy is None else policy.to_plain()
 
 
 def _terms_to_plain(terms: Terms) -> dict[str, Any]:

@@ -195,6 +195,8 @@ def _timeout(value: object) -> float | None:
 def _retries(value: object) -> RetryPolicy | None:
     if value is None or isinstance(value, RetryPolicy):
         return value
+    if isinstance(value, Mapping):
+        return RetryPolicy.from_plain(value)  # as it travels
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise OptionError(
             f"retries expects the number of attempts after the first (0, 1, 2, ...) or a "

@@ -95,6 +95,7 @@ class Ending(Enum):
     RETRY = "retry"  #: the attempt failed; again after `delay`
     DEAD = "dead"  #: it failed for good: to the dead letters with `reason`
     GIVE_BACK = "give_back"  #: not done, and not its fault: the attempt does not count
+    REQUEUE = "requeue"  #: it asked to go back: again after `delay`, behind others; does not count
     PARK = "park"  #: nobody here knows the task: held until somebody does
 
 
@@ -103,7 +104,7 @@ class Settlement(NamedTuple):
 
     fence: Fence
     ending: Ending
-    delay: float = 0.0  #: seconds, for RETRY
+    delay: float = 0.0  #: seconds, for RETRY and REQUEUE
     reason: str = ""  #: for DEAD
     error: dict[str, Any] | None = None  #: for DEAD: the error as plain data
     then: tuple[TaskMessage, ...] = ()  #: for DONE: enqueued in the same step

@@ -76,6 +76,7 @@ class Task(Enqueueable[P, R], Generic[P, R]):
         if "schedule" in options:
             raise OptionError(f"using(): schedule belongs into the decorator of {self.name!r}")
         updated = self.options.updated(options, where=f"{self.name}.using()")
+        _check_filters(self, updated)
         _check_executor(self.function, self.is_async, updated)
         return self._copy(updated)
 
@@ -227,6 +228,15 @@ def _check_executor(function: Callable[..., Any], is_async: bool, options: TaskO
         raise OptionError(
             f"{function.__qualname__} is {kind} function: executor={options.executor!r} cannot run "
             f"it; leave the option out"
+        )
+
+
+def _check_filters(task: Task[..., Any], updated: TaskOptions) -> None:
+    said = updated.retry
+    if said is not None and said is not task.options.retry and said.has_filters:
+        raise OptionError(
+            f"{task.name}.using(): retry_on, give_up_on and when are code, which does not travel "
+            f"with a call; say them in the decorator, and only the numbers here"
         )
 
 
