@@ -14,8 +14,8 @@ mailbox, cell, ref, timers, actor,
 incarnation, restart, whereabouts,
 supervisor, kernel
 clock, protocol, wiring, middleware, job,    what the five actors of a queue share
-attempt, lifespan, slots, conclusion,
-reporter, runner
+attempt, captured_log, lifespan, slots,
+conclusion, reporter, runner
 actors/                                      result backend, broker, middleware, worker pool, scheduler
 engines/                                     where queues, results and schedules are kept
 middlewares/                                 to be plugged in

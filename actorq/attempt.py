@@ -1,6 +1,7 @@
 """One attempt: how a task's function is called, once its delivery is in a worker's hands.
 
-Round the function, from the outside: the timeout, the values that the worker fills in, the executor.
+Round the function, from the outside: the captured log, the timeout, the values that the worker fills
+in, the executor.
 Holds nothing of its own; the worker pool calls it in the job's cancel scope.
 """
 
@@ -11,6 +12,7 @@ from typing import Any
 import attrs
 import trio
 
+from actorq.captured_log import CapturedLog
 from actorq.context import Context
 from actorq.errors import TaskTimeout
 from actorq.task import Task
@@ -26,9 +28,16 @@ class Attempt:
     context: Context
     timeout: float | None
     threads: trio.CapacityLimiter
+    captured: CapturedLog | None = None
 
     async def run(self) -> Any:
         """Call the function; what it returns.  Raises what it raises, or `TaskTimeout`."""
+        if self.captured is None:
+            return await self._in_time()
+        with self.captured.capturing():
+            return await self._in_time()
+
+    async def _in_time(self) -> Any:
         if self.timeout is None:
             return await self._with_values()
         with trio.move_on_after(self.timeout) as limit:

@@ -56,6 +56,7 @@ def _decide(job: Job, now: float, dice: random.Random) -> None:
         execution_time=now - job.began,
         labels=dict(message.options.labels),
         attempts=fence.attempt,
+        log=None if job.captured is None else job.captured.text(),
     )
     if job.cancelled:
         job.error = None  # for the hooks, it did not fail

@@ -80,9 +80,8 @@ class TaskHandle(Generic[R]):
 
         Raises `ResultGetError` if there is none (yet).
         """
-        return self._fresh(
-            await ask_again(self._system.wiring.results, GetResult(self.task_id, with_logs))
-        )
+        result = await ask_again(self._system.wiring.results, GetResult(self.task_id, with_logs))
+        return self._fresh(result, with_logs)
 
     async def wait_result(self, with_logs: bool = True) -> TaskResult[R]:
         """How the task ended, as soon as it has, failed or not.  Always a checkpoint.
@@ -90,7 +89,7 @@ class TaskHandle(Generic[R]):
         Takes no timeout: write `with trio.fail_after(5): ...`.  Inside a job, the job's slot is free
         for others meanwhile.  Raises `ResultGetError` at once if the result will never be there.
         """
-        return self._fresh(await self._wait(with_logs))
+        return self._fresh(await self._wait(with_logs), with_logs)
 
     async def result(self) -> R:
         """The task's return value, as soon as it is there.  Always a checkpoint.
@@ -162,8 +161,8 @@ class TaskHandle(Generic[R]):
                 return await ask_again(wiring.results, GetResult(self.task_id, with_logs))
             sure = live = True
 
-    def _fresh(self, result: TaskResult[Any]) -> TaskResult[R]:
-        """A copy: the stored result is shared by everybody who asks."""
+    def _fresh(self, result: TaskResult[Any], with_logs: bool) -> TaskResult[R]:
+        """A copy: the stored result is shared by everybody who asks, with the log or without."""
         error = result.error
         return TaskResult(
             is_err=result.is_err,
@@ -172,7 +171,7 @@ class TaskHandle(Generic[R]):
             execution_time=result.execution_time,
             labels=dict(result.labels),
             attempts=result.attempts,
-            log=result.log,
+            log=result.log if with_logs else None,
         )
 
     def _fresh_value(self, value: Any) -> Any:

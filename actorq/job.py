@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
+from actorq.captured_log import CapturedLog
 from actorq.message import Delivery
 
 
@@ -30,6 +31,7 @@ class Job:
         "began",
         "begun",
         "cancelled",
+        "captured",
         "error",
         "failures",
         "fence",
@@ -54,6 +56,7 @@ class Job:
         self.lost = False  #: its lease is gone: whatever it did counts for nothing
         self.acked = False  #: the broker knows how it ended
         self.waits = 0  #: tasks of this job that wait for other jobs
+        self.captured: CapturedLog | None = None  #: what its function logged, if that was asked for
         self.value: Any = None  #: what its function returned, as plain data
         self.error: Exception | None = None  #: what its function raised
         self.final = False  #: a further attempt could not end otherwise

@@ -100,6 +100,8 @@ class TaskOptions:
     capture_logs: bool = False
     #: one of the options is set that say something of each call's own
     has_terms: bool = attrs.field(init=False, repr=False, eq=False)
+    #: nothing is asked of a worker but to run the function
+    is_bare: bool = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         terms = (
@@ -111,6 +113,7 @@ class TaskOptions:
             or self.propagate_deadline
         )
         object.__setattr__(self, "has_terms", terms)
+        object.__setattr__(self, "is_bare", self.timeout is None and not self.capture_logs)
 
     @property
     def retry_policy(self) -> RetryPolicy:

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from actorq.attempt import Attempt
+from actorq.captured_log import CapturedLog
 from actorq.conclusion import conclude
 from actorq.context import Context
 from actorq.errors import (
@@ -82,11 +83,15 @@ class Runner:
             if job.cancelled or job.lost:
                 scope.cancel("actorq: cancelled before it began")
                 await trio.lowlevel.checkpoint()  # promise 36: not even up to its first await
-            if task.is_bare and options.timeout is None:
+            if options.is_bare and task.is_bare:
                 value = await task.function(*args, **kwargs)
             else:
                 context = self._context_of(job, message)
-                attempt = Attempt(task, args, kwargs, context, options.timeout, self.threads)
+                if options.capture_logs:
+                    job.captured = CapturedLog()
+                attempt = Attempt(
+                    task, args, kwargs, context, options.timeout, self.threads, job.captured
+                )
                 value = await attempt.run()
             job.scope = None
             job.value = task.signature.return_dump(value)

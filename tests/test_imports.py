@@ -36,8 +36,8 @@ LAYERS: dict[str, set[str]] = {
         *("restart", "signals", "statistics", "supervisor", "timers", "whereabouts"),
     },
     "what the five actors share": {
-        *("attempt", "clock", "conclusion", "job", "lifespan", "middleware", "protocol"),
-        *("reporter", "runner", "slots", "wiring"),
+        *("attempt", "captured_log", "clock", "conclusion", "job", "lifespan", "middleware"),
+        *("protocol", "reporter", "runner", "slots", "wiring"),
     },
     "the five actors": {"actors"},
     "engines and what is plugged in": {"engines", "middlewares"},

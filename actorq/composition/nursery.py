@@ -137,7 +137,7 @@ class TaskNursery:
         if watched.then is None:
             await self._accept(watched, result)
         else:
-            watched.then(handle._fresh(result))
+            watched.then(handle._fresh(result, with_logs=True))
 
     async def _accept(self, watched: Watched, result: TaskResult[Any]) -> None:
         """A failure is the nursery's; that somebody cancelled one task is none."""
