@@ -7,15 +7,17 @@ progress, result, remote_error, message,     values: what travels
 options, retry, crontab, schedule,
 schedule_table,
 serialization/, parameters, signature,
-context, limits, unique, terms, state, call,
+state, depends, context, limits, unique,
+terms, dependency_graph, dependencies, call,
 task, wire/
 signals, statistics, dead_letters, reply,    the kernel: actors behind mailboxes
 mailbox, cell, ref, timers, actor,
 incarnation, restart, whereabouts,
 supervisor, kernel
 clock, protocol, wiring, middleware, job,    what the five actors of a queue share
-attempt, captured_log, lifespan, slots,
-conclusion, reporter, runner
+dependency_resolver, captured_log, attempt,
+lifespan, slots, conclusion, reporter,
+runner
 actors/                                      result backend, broker, middleware, worker pool, scheduler
 engines/                                     where queues, results and schedules are kept
 middlewares/                                 to be plugged in
@@ -31,8 +33,9 @@ from actorq.actors.worker_pool import PoolStatistics
 from actorq.call import Call, Enqueueable
 from actorq.composition.completed import Completed
 from actorq.composition.nursery import TaskNursery
-from actorq.context import Context, Depends
+from actorq.context import Context
 from actorq.dead_letters import DeadLetter, DeadLetters, LetterReason
+from actorq.depends import Depends
 from actorq.engines.memory.broker import InMemoryBroker
 from actorq.engines.memory.results import DummyResultBackend, InMemoryResultBackend
 from actorq.errors import (
@@ -79,7 +82,7 @@ from actorq.limits import Concurrency, Per, Rate
 from actorq.message import Fence, TaskId, TaskMessage
 from actorq.middleware import Middleware
 from actorq.options import AckMode, TaskOptions
-from actorq.progress import TaskProgress
+from actorq.progress import Progress, TaskProgress
 from actorq.protocol import DeadTask, QueueStatistics
 from actorq.ref import ActorRef, Message
 from actorq.reply import Reply
@@ -144,6 +147,7 @@ __all__ = [
     "OptionError",
     "Per",
     "PoolStatistics",
+    "Progress",
     "ProgressUpdates",
     "QueueStatistics",
     "Rate",

@@ -7,6 +7,7 @@ Holds nothing of its own; the worker pool calls it in the job's cancel scope.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import attrs
@@ -14,6 +15,8 @@ import trio
 
 from actorq.captured_log import CapturedLog
 from actorq.context import Context
+from actorq.dependencies import Dependencies
+from actorq.dependency_resolver import call_with_dependencies
 from actorq.errors import TaskTimeout
 from actorq.task import Task
 
@@ -28,33 +31,46 @@ class Attempt:
     context: Context
     timeout: float | None
     threads: trio.CapacityLimiter
+    dependencies: Dependencies
     captured: CapturedLog | None = None
 
     async def run(self) -> Any:
         """Call the function; what it returns.  Raises what it raises, or `TaskTimeout`."""
         if self.captured is None:
-            return await self._in_time()
+            return await self._limited()
         with self.captured.capturing():
-            return await self._in_time()
+            return await self._limited()
 
-    async def _in_time(self) -> Any:
+    async def _limited(self) -> Any:
         if self.timeout is None:
-            return await self._with_values()
+            return await self._with_values(math.inf)
         with trio.move_on_after(self.timeout) as limit:
-            value = await self._with_values()
-            # a thread cannot be cancelled, and a function can swallow its cancellation
-            if trio.current_time() < limit.deadline:
-                return value
-        raise TaskTimeout(
+            return await self._with_values(limit.deadline)
+        raise self._too_late()
+
+    async def _with_values(self, deadline: float) -> Any:
+        """Fill in what is injected."""
+        if not self.task.injected:
+            return await self._in_time(self.kwargs, deadline)
+
+        async def call(values: dict[str, Any]) -> Any:
+            return await self._in_time({**self.kwargs, **values}, deadline)
+
+        recipe = self.dependencies.recipe_of(self.task)
+        return await call_with_dependencies(recipe, self.context, self.dependencies.grace, call)
+
+    async def _in_time(self, kwargs: dict[str, Any], deadline: float) -> Any:
+        """Run the function; the clean-up of what it was given is not counted."""
+        value = await self._execute(kwargs)
+        # a thread cannot be cancelled, and a function can swallow its cancellation
+        if trio.current_time() >= deadline:
+            raise self._too_late()
+        return value
+
+    def _too_late(self) -> TaskTimeout:
+        return TaskTimeout(
             f"task {self.task.name} ran longer than its timeout of {self.timeout:g} s"
         )
-
-    async def _with_values(self) -> Any:
-        """Fill in what is injected."""
-        parameters = self.task.context_parameters()
-        if not parameters:
-            return await self._execute(self.kwargs)
-        return await self._execute({**self.kwargs, **dict.fromkeys(parameters, self.context)})
 
     async def _execute(self, kwargs: dict[str, Any]) -> Any:
         """Run the function where it belongs."""

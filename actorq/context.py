@@ -1,4 +1,4 @@
-"""The context: what a running task may know and say of itself; and the marker that asks for it.
+"""The context: what a running task may know and say of itself.
 
 Made by the worker for each attempt, dead when the attempt has ended.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from actorq.errors import UnsupportedOption
 from actorq.message import Fence, TaskId, TaskMessage
 from actorq.progress import TaskProgress
 
@@ -68,28 +67,3 @@ class Context:
 
     def __repr__(self) -> str:
         return f"<Context {self.message.task_name} {self.task_id} attempt {self.attempt}>"
-
-
-class Dependency:
-    """The mark of an injected parameter.  Made by `Depends`."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "Depends()"
-
-
-_INJECTED = Dependency()
-
-
-def Depends(dependency: Callable[..., Any] | None = None) -> Any:  # noqa: N802 - as FastAPI has it
-    """Mark a parameter that the worker fills in: `ctx: Context = Depends()`.
-
-    It has a default, so that callers' type checkers know that they must not pass it.
-    """
-    if dependency is not None:
-        raise UnsupportedOption(
-            "Depends(...) with a function of your own is not available in this version; "
-            "`ctx: Context = Depends()` is"
-        )
-    return _INJECTED

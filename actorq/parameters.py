@@ -73,7 +73,7 @@ class Plan:
 def read_signature(function: Callable[..., Any], is_injected: IsInjected) -> inspect.Signature:
     """The signature as written; `TaskDefinitionError` if it cannot be a task's."""
     try:
-        signature = inspect.signature(function, **_signature_options)
+        signature = signature_of(function)
     except (TypeError, ValueError) as error:
         raise TaskDefinitionError(f"{function!r} has no readable signature: {error}") from None
     for parameter in signature.parameters.values():
@@ -85,6 +85,11 @@ def read_signature(function: Callable[..., Any], is_injected: IsInjected) -> ins
                 f"passed by name: write it after the `/`"
             )
     return signature
+
+
+def signature_of(call: Callable[..., Any]) -> inspect.Signature:
+    """The signature of anything that can be called; raises as `inspect.signature` does."""
+    return inspect.signature(call, **_signature_options)
 
 
 def plan_of(
@@ -156,6 +161,16 @@ def _read(
     return annotation, marked or (parameter.kind not in _STARS and is_injected(annotation, default))
 
 
+def read_annotation(call: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """The annotation, `Parameter.empty` if there is none, and as written if it cannot be resolved."""
+    if parameter.annotation is parameter.empty:
+        return parameter.empty
+    try:
+        return _resolved(call, parameter.annotation, f"the parameter {parameter.name!r}")
+    except TaskDefinitionError:
+        return parameter.annotation
+
+
 def _resolved(function: Callable[..., Any], written: Any, place: str) -> Any:
     if written is inspect.Parameter.empty:
         return Any
@@ -171,6 +186,9 @@ def _resolved(function: Callable[..., Any], written: Any, place: str) -> Any:
 
 
 def _globals(function: Callable[..., Any]) -> dict[str, Any]:
+    if inspect.isclass(function):  # its __init__ may be generated, or inherited from elsewhere
+        owners = [each for each in function.__mro__ if "__init__" in vars(each)]
+        return vars(sys.modules.get(owners[0].__module__, typing))
     plain = _unwrapped(function)
     return getattr(getattr(plain, "__func__", plain), "__globals__", {})
 

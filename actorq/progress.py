@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sized
+from typing import Any, Generic, Self, TypeVar
 
 import attrs
 
 from actorq.errors import EnvelopeError
+
+
+T = TypeVar("T")
 
 
 def _fraction(_instance: object, _attribute: object, value: object) -> None:
@@ -60,3 +63,72 @@ class TaskProgress:
             return cls(**data)
         except (TypeError, ValueError) as error:
             raise EnvelopeError(f"not a progress: {error}; got {dict(data)!r}") from error
+
+
+class Progress:
+    """Says how far its task is: `progress: Progress = Depends()`, `await progress.set(3, 10)`."""
+
+    __slots__ = ("_report", "last")
+
+    def __init__(self, report: Callable[[TaskProgress], Awaitable[None]]) -> None:
+        self._report = report
+        self.last = TaskProgress()  #: what was said last, in this attempt
+
+    async def set(
+        self,
+        done: int,
+        total: int | None = None,
+        *,
+        status: str = "RUNNING",
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        """*done* of *total* items are dealt with; who iterates over `handle.progress()` sees it at once.
+
+        Always a checkpoint.  Raises `ValueError` if the numbers cannot be, and as
+        `Context.set_progress` does.
+        """
+        for name, number in (("done", done), ("total", 0 if total is None else total)):
+            if isinstance(number, bool) or not isinstance(number, int):
+                raise TypeError(f"{name} expects a whole number; got {number!r}")
+        if done < 0 or (total is not None and done > total):
+            raise ValueError(f"done expects 0 to total ({total}); got {done}")
+        fraction = 0.0 if total is None else 1.0 if total == 0 else done / total
+        said = TaskProgress(fraction, status, done, total, meta)
+        await self._report(said)
+        self.last = said
+
+    def track(
+        self, items: Iterable[T], *, total: int | None = None, status: str = "RUNNING"
+    ) -> Tracked[T]:
+        """The *items*, to be iterated over with `async for`; each that is dealt with is reported.
+
+        *total* is their number, unless `len(items)` tells it.  Each step is a checkpoint.
+        """
+        if total is None and isinstance(items, Sized):
+            total = len(items)
+        return Tracked(self, iter(items), total, status)
+
+
+class Tracked(Generic[T]):
+    """What `Progress.track` returns: an iterator that says how far it is."""
+
+    __slots__ = ("_done", "_items", "_progress", "_status", "_total")
+
+    def __init__(
+        self, progress: Progress, items: Iterator[T], total: int | None, status: str
+    ) -> None:
+        self._progress = progress
+        self._items = items
+        self._total = total
+        self._status = status
+        self._done = -1  #: the first step deals with none yet
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        self._done += 1
+        await self._progress.set(self._done, self._total, status=self._status)
+        for item in self._items:
+            return item
+        raise StopAsyncIteration

@@ -90,7 +90,14 @@ class Runner:
                 if options.capture_logs:
                     job.captured = CapturedLog()
                 attempt = Attempt(
-                    task, args, kwargs, context, options.timeout, self.threads, job.captured
+                    task,
+                    args,
+                    kwargs,
+                    context,
+                    options.timeout,
+                    self.threads,
+                    self._wiring.dependencies,
+                    job.captured,
                 )
                 value = await attempt.run()
             job.scope = None

@@ -53,6 +53,7 @@ from actorq.protocol import (
 from actorq.ref import ActorRef
 from actorq.restart import Backoff, Strategy
 from actorq.schedule_table import ScheduleTable, Slot
+from actorq.state import State
 from actorq.supervisor import ActorSpec, SupervisorSpec
 from actorq.task import Task
 from actorq.wiring import Wiring
@@ -82,10 +83,16 @@ class System(Composition, Kernel):
             tasks=broker.tasks.copy(),
             hooks=hooks_of(broker.middlewares),
             wire=broker.wire,
+            dependencies=broker.dependencies,
             system=self,
         )
         self._pool: ActorRef[GetPoolStatistics]
         self._concurrency = concurrency
+
+    @property
+    def state(self) -> State:
+        """The application's state, which is its broker's: what tasks get with `Depends()`."""
+        return self.wiring.dependencies.state
 
     # --- enqueueing ---
 
@@ -223,7 +230,7 @@ class System(Composition, Kernel):
         if known is task:
             return False
         if known is None:
-            task.context_parameters()
+            self.wiring.dependencies.recipe_of(task)
         return self.wiring.tasks.add(
             task
         )  # a copy made by using() is no news; a conflict is refused
@@ -425,7 +432,7 @@ async def open_system(
             raise TaskDefinitionError(f"open_system(tasks=...) expects tasks; got {task!r}")
         system.wiring.tasks.add(task)
     for task in system.wiring.tasks:
-        task.context_parameters()
+        broker.dependencies.recipe_of(task)
     backoff = backoff or Backoff()
     broker._taken = True
     try:

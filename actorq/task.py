@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack
 import attrs
 
 from actorq.call import Call, Enqueueable
-from actorq.context import Context, Dependency
+from actorq.context import Context
+from actorq.depends import Dependency, mark_of
 from actorq.errors import OptionError, TaskDefinitionError, TaskNotBound
 from actorq.message import TaskMessage
 from actorq.options import Options, TaskOptions
+from actorq.parameters import Injected
+from actorq.progress import Progress
 from actorq.signature import Signature
+from actorq.state import State
 from actorq.terms import terms_of
 
 
@@ -32,6 +36,12 @@ R = TypeVar("R")
 _NO_OPTIONS = TaskOptions()
 #: Options that say something of one call, and nothing of the task.
 _PER_CALL = {"task_id": "an id is one call's", "eta": "a moment is one call's"}
+#: Annotations, as they may be written, of what only a worker has.
+_FILLED_IN: dict[type | str, str] = {
+    written: kind.__name__
+    for kind in (Context, State, Progress)
+    for written in (kind, kind.__name__, f"actorq.{kind.__name__}")
+}
 
 
 class Task(Enqueueable[P, R], Generic[P, R]):
@@ -53,7 +63,6 @@ class Task(Enqueueable[P, R], Generic[P, R]):
         self.broker = broker
         self.signature = Signature.of(function, injected=_is_injected)
         self.is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
-        self._context_parameters: tuple[str, ...] | None = None
         self._is_bare: bool | None = None
         functools.update_wrapper(self, function)
 
@@ -123,21 +132,13 @@ class Task(Enqueueable[P, R], Generic[P, R]):
     def is_bare(self) -> bool:
         """Whether a worker has nothing to do but to call and await the function."""
         if self._is_bare is None:
-            self._is_bare = self.is_async and not self.context_parameters()
+            self._is_bare = self.is_async and not self.injected
         return self._is_bare
 
-    def context_parameters(self) -> tuple[str, ...]:
-        """The names of the parameters that take the context."""
-        if self._context_parameters is None:
-            for name, parameter in self.signature.injected.items():
-                if parameter.annotation is not Context:
-                    raise TaskDefinitionError(
-                        f"task {self.name!r}: parameter {name!r} is marked with Depends(), and only "
-                        f"Context can be injected in this version; write `{name}: actorq.Context = "
-                        f"actorq.Depends()`; its annotation is {parameter.annotation!r}"
-                    )
-            self._context_parameters = tuple(self.signature.injected)
-        return self._context_parameters
+    @property
+    def injected(self) -> Mapping[str, Injected]:
+        """The parameters that the worker fills in, by name."""
+        return self.signature.injected
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -163,8 +164,8 @@ class SyncTask(Task[P, R]):
             ...
 
 
-def _is_injected(_annotation: object, default: object) -> bool:
-    return isinstance(default, Dependency)
+def _is_injected(annotation: object, default: object) -> bool:
+    return mark_of(annotation, default) is not None
 
 
 class TaskDecorator:
@@ -240,13 +241,19 @@ def _check_filters(task: Task[..., Any], updated: TaskOptions) -> None:
         )
 
 
+def _filled_in(annotation: Any) -> str | None:
+    if isinstance(annotation, type | str):  # whatever else it is may be no key at all
+        return _FILLED_IN.get(annotation)
+    return None
+
+
 def _check_context_is_injected(function: Callable[..., Any]) -> None:
     for parameter in inspect.signature(function).parameters.values():
-        wanted = parameter.annotation in (Context, "Context", "actorq.Context")
-        if wanted and not isinstance(parameter.default, Dependency):
+        kind = _filled_in(parameter.annotation)
+        if kind is not None and not isinstance(parameter.default, Dependency):
             raise TaskDefinitionError(
-                f"{function.__qualname__}: the worker fills in the context only if you mark the "
-                f"parameter: write `{parameter.name}: actorq.Context = actorq.Depends()`"
+                f"{function.__qualname__}: the worker fills in the {kind.lower()} only if you mark the "
+                f"parameter: write `{parameter.name}: actorq.{kind} = actorq.Depends()`"
             )
 
 

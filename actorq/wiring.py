@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from actorq.clock import EngineClock
+from actorq.dependencies import Dependencies
 from actorq.protocol import BrokerMessage, MiddlewareMessage, ResultMessage
 from actorq.ref import ActorRef
 from actorq.task import TaskRegistry
@@ -29,6 +30,7 @@ class Wiring:
     random: random.Random
     tasks: TaskRegistry
     hooks: frozenset[str]  #: the middleware hooks that somebody implements
+    dependencies: Dependencies = attrs.field(factory=Dependencies)
     wire: Wire = attrs.field(factory=Wire)  #: what is kept as bytes is written and read by it
     results: ActorRef[ResultMessage] = attrs.field(init=False)
     broker: ActorRef[BrokerMessage] = attrs.field(init=False)

@@ -31,7 +31,6 @@ from actorq import (
     TaskProgress,
     TaskResult,
     UnknownOption,
-    UnsupportedOption,
     at,
     every,
     open_system,
@@ -387,23 +386,21 @@ def len_of(text: str) -> int:
 
 
 def test_an_injected_parameter_of_an_unknown_kind() -> None:
-    """`Depends()` gives the context and nothing else, in this version."""
+    """`Depends()` on what nothing supplies is refused at the first enqueue, and at the opening."""
 
     @actorq.task
     async def wants(db: str = INJECTED) -> None: ...
 
     async def use(sys: actorq.System) -> None:
         with pytest.raises(
-            TaskDefinitionError, match=r"write `db: actorq.Context = actorq.Depends"
+            TaskDefinitionError, match=r"say `broker.with_dependency\(str, value\)`"
         ):
             await sys.enqueue(wants)
 
     simulate(in_a_system, use)
-    with pytest.raises(UnsupportedOption, match="with a function of your own is not available"):
-        actorq.Depends(len)
 
     async def main() -> None:
-        with pytest.raises(TaskDefinitionError, match="only Context can be injected"):
+        with pytest.raises(TaskDefinitionError, match="nothing supplies str"):
             async with open_system(tasks=[wants]):
                 raise AssertionError("unreachable")
 

@@ -29,6 +29,7 @@ LAYERS: dict[str, set[str]] = {
         *("context", "message", "options", "parameters", "progress", "remote_error", "result"),
         *("retry", "crontab", "schedule", "schedule_table", "serialization", "signature", "task"),
         *("limits", "state", "unique", "terms", "call"),
+        *("depends", "dependency_graph", "dependencies"),
         "wire",
     },
     "the kernel": {
@@ -36,8 +37,8 @@ LAYERS: dict[str, set[str]] = {
         *("restart", "signals", "statistics", "supervisor", "timers", "whereabouts"),
     },
     "what the five actors share": {
-        *("attempt", "captured_log", "clock", "conclusion", "job", "lifespan", "middleware"),
-        *("protocol", "reporter", "runner", "slots", "wiring"),
+        *("attempt", "captured_log", "clock", "conclusion", "dependency_resolver", "job"),
+        *("lifespan", "middleware", "protocol", "reporter", "runner", "slots", "wiring"),
     },
     "the five actors": {"actors"},
     "engines and what is plugged in": {"engines", "middlewares"},

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 import attrs
 import trio
 
 from actorq.actor import Actor
+from actorq.dependencies import Dependencies
 from actorq.errors import (
     ActorFailed,
     ActorqError,
@@ -133,7 +135,7 @@ class Broker(Actor[BrokerMessage]):
         self.result_backend: ResultBackend = self.default_result_backend()
         self.middlewares: tuple[Middleware, ...] = ()
         self.id_generator: Callable[[], str] | None = None
-        self.state = State()  #: what startup handlers leave for tasks
+        self.dependencies = Dependencies()
         self.lifespan = Lifespan()
         self.wire = Wire()  #: messages and results <-> bytes, for engines that keep them as bytes
         self._system: System | None = None
@@ -223,7 +225,8 @@ class Broker(Actor[BrokerMessage]):
         self.lifespan.add_manager(opener, role)
         return self
 
-    # --- declaring tasks ---
+    # --- formats ---
+
     def with_serializer(self, serializer: Serializer, *, also: Iterable[Serializer] = ()) -> Self:
         """Write messages and results in this format (`JSONSerializer()` unless told).
 
@@ -260,6 +263,57 @@ class Broker(Actor[BrokerMessage]):
         """
         self.wire = self.wire.limited(size_limit)
         return self
+
+    # --- dependencies ---
+
+    def with_dependency(self, kind: Any, value: Any) -> Self:
+        """Give *value* to parameters of the type *kind*: `db: Database = Depends()`.
+
+        *kind* is what they are annotated with: a class, abstract or not, a protocol, a `NewType`, a
+        generic such as `Repository[User]`.  (`type[T]` would let type checkers compare the two, and
+        refuse abstract classes and protocols.)  Raises `TypeError`.  Returns this broker.
+        """
+        self.dependencies.supply(kind, value)
+        return self
+
+    def with_dependency_grace(self, seconds: float) -> Self:
+        """Give the clean-up of an attempt's dependencies so long (10 s unless told).
+
+        Returns this broker.
+        """
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+            raise ValueError(f"with_dependency_grace() expects seconds >= 0; got {seconds!r}")
+        self.dependencies.grace = seconds
+        return self
+
+    @property
+    def state(self) -> State:
+        """What startup handlers leave for tasks, which ask for it: `state: State = Depends()`.
+
+        Put an object of a class of your own here for attributes with types.
+        """
+        return self.dependencies.state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self.dependencies.state = state
+
+    @property
+    def dependency_overrides(self) -> MutableMapping[Any, Callable[..., Any]]:
+        """What stands in for what: `broker.dependency_overrides[get_db] = get_fake_db`."""
+        return self.dependencies.overrides
+
+    @dependency_overrides.setter
+    def dependency_overrides(self, overrides: Mapping[Any, Callable[..., Any]]) -> None:
+        self.dependencies.replace_overrides(overrides)
+
+    def override(
+        self, dependency: Callable[..., Any], stand_in: Callable[..., Any]
+    ) -> AbstractContextManager[None]:
+        """For the body of `with`, *stand_in* is called wherever *dependency* is asked for."""
+        return self.dependencies.overridden(dependency, stand_in)
+
+    # --- declaring tasks ---
 
     @overload
     def task(  # type: ignore[overload-overlap]  # the more special one comes first

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import actorq
 from actorq.actors.broker import Broker
-from actorq.context import Depends
+from actorq.depends import Depends
 from actorq.testing import Tape, simulate
 from strategies import tapes
 
