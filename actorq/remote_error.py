@@ -6,9 +6,12 @@ actorq's own and those that the task declared are ever constructed.
 
 from __future__ import annotations
 
+import base64
 import builtins
 import json
+import os
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from actorq import errors
@@ -22,6 +25,14 @@ MAX_TEXT = 16 * 1024  #: characters of a traceback, a message or the arguments
 MAX_DEPTH = 5  #: of causes and groups
 MAX_ERRORS = 50  #: in one tree: members times depth would be millions
 MAX_NOTES = 20
+MAX_NESTING = 20  #: levels of containers in the arguments
+
+#: What a builtin knows besides its arguments.
+_KEPT: tuple[tuple[type[Exception], tuple[str, ...]], ...] = (
+    (ImportError, ("name", "path")),
+    (NameError, ("name",)),
+    (AttributeError, ("name",)),
+)
 
 #: where a loaded exception keeps what it was made of
 _DATA = "_actorq_remote_error"
@@ -84,6 +95,8 @@ def _dumped(error: BaseException, budget: list[int], depth: int) -> dict[str, An
     }
     if (args := _arguments(error)) is not None:
         data["args"] = args
+    if attributes := _kept_attributes(error):
+        data["attributes"] = attributes
     notes = _attribute(error, "__notes__")
     if isinstance(notes, list) and notes:
         data["notes"] = [_clean(note) for note in notes[:MAX_NOTES] if isinstance(note, str)]
@@ -119,11 +132,73 @@ def _arguments(error: BaseException) -> list[Any] | None:
         reduced = error.__reduce__()
         if isinstance(reduced, tuple) and reduced[0] is type(error):
             args = reduced[1]
-        plain = codec(Any).dump(args)
+        plain = codec(Any).dump(_marked(list(args), 0))
         small = isinstance(plain, list) and len(json.dumps(plain)) <= MAX_TEXT
     except Exception:  # noqa: BLE001 - __reduce__ and what it returns are the user's
         return None
     return plain if small else None
+
+
+def _marked(value: Any, depth: int) -> Any:
+    """Arguments with a mark where JSON would make something else of them."""
+    if depth > MAX_NESTING:
+        raise ValueError("nested too deep")
+    if type(value) is list:
+        return [_marked(each, depth + 1) for each in value]
+    if type(value) is tuple:
+        return {"$tuple": [_marked(each, depth + 1) for each in value]}
+    if type(value) is dict:
+        inner = {key: _marked(each, depth + 1) for key, each in value.items()}
+        return {"$dict": inner} if _mark_of(inner) else inner
+    if type(value) in (bytes, bytearray):
+        return {"$bytes": base64.b64encode(value).decode()}
+    if isinstance(value, os.PathLike):  # a file's name, in an OSError
+        return _marked(os.fspath(value), depth)
+    return value
+
+
+def _unmarked(value: Any, depth: int = 0) -> Any:
+    if depth > 2 * MAX_NESTING:
+        raise ValueError("nested too deep")
+    if isinstance(value, list):
+        return [_unmarked(each, depth + 1) for each in value]
+    if isinstance(value, dict):
+        mark = _mark_of(value)
+        if mark is None:
+            return {key: _unmarked(each, depth + 1) for key, each in value.items()}
+        return _MARKS[mark](value[mark], depth + 1)
+    return value
+
+
+def _unmarked_dict(inner: Any, depth: int) -> dict[Any, Any]:
+    return {key: _unmarked(each, depth) for key, each in inner.items()}
+
+
+_MARKS: dict[str, Callable[[Any, int], Any]] = {
+    "$bytes": lambda text, _: base64.b64decode(text, validate=True),
+    "$tuple": lambda inner, depth: tuple(_unmarked(inner, depth)),
+    "$dict": _unmarked_dict,
+}
+
+
+def _mark_of(value: dict[Any, Any]) -> str | None:
+    for key in value if len(value) == 1 else ():
+        if key in _MARKS:
+            return str(key)
+    return None
+
+
+def _kept_attributes(error: BaseException) -> dict[str, str]:
+    found = {}
+    for kind, names in _KEPT:
+        for name in names if isinstance(error, kind) else ():
+            try:
+                value = getattr(error, name, None)
+            except Exception:  # noqa: BLE001 - a property of the user's
+                continue
+            if isinstance(value, str):
+                found[name] = _clean(value)
+    return found
 
 
 def _attribute(error: BaseException, name: str) -> Any:
@@ -255,18 +330,56 @@ def _rebuilt(
     if kind is None:
         return None
     try:
-        args = codec(Any).load(data["args"]) if "args" in data else [data["message"]]
         if issubclass(kind, ExceptionGroup):
+            args = codec(Any).load(data["args"]) if "args" in data else [data["message"]]
             group = kind(str(args[0]), members)
             return group if type(group) is kind else None
-        if "args" not in data and kind.__module__ != "builtins":
-            return None  # its message is not what it was made of
-        error = kind(*args)
-        error.__cause__ = None  # all that is done to it later: some classes refuse it
-        error.__notes__ = []
-        setattr(error, _DATA, data)
-        # Many a class makes its message out of its arguments: given the message, it says it twice.
-        same = type(error) is kind and _clean(str(error)) == data["message"]
+        error = _constructed(data, kind)
+        if error is None and kind.__module__ == "builtins":
+            error = _with_message(data, kind)
     except Exception:  # noqa: BLE001 - the data is from elsewhere, the constructor is the user's
         return None
-    return error if same or "args" not in data else None
+    return error
+
+
+def _constructed(data: dict[Any, Any], kind: type[Exception]) -> Exception | None:
+    """Of its arguments."""
+    if "args" not in data:
+        return None  # its message is not what it was made of
+    try:
+        error = kind(*_unmarked(codec(Any).load(data["args"])))
+        _prepare(error, data)
+        attributes = data.get("attributes")
+        for each, names in _KEPT:
+            for name in names if kind is each or kind.__base__ is each else ():
+                if isinstance(attributes, dict) and isinstance(attributes.get(name), str):
+                    setattr(error, name, attributes[name])
+        # Many a class makes its message out of its arguments: given the message, it says it twice.
+        same = kind.__module__ == "builtins" or _clean(str(error)) == data["message"]
+    except Exception:  # noqa: BLE001 - the data is from elsewhere, the constructor is the user's
+        return None
+    return error if same and type(error) is kind else None
+
+
+def _with_message(data: dict[Any, Any], kind: type[Exception]) -> Exception | None:
+    """A builtin of its message, for what its arguments do not say; or the nearest that takes one."""
+    message = data["message"]
+    if not isinstance(message, str):
+        return None
+    for each in kind.__mro__:
+        if each is Exception and kind is not Exception:
+            return None
+        try:
+            error: Exception = each(message)
+            _prepare(error, data)
+        except Exception:  # noqa: BLE001 - a UnicodeDecodeError wants five arguments
+            continue
+        return error
+    return None
+
+
+def _prepare(error: Exception, data: dict[Any, Any]) -> None:
+    """All that is done to it later: some classes refuse it."""
+    error.__cause__ = None
+    error.__notes__ = []
+    setattr(error, _DATA, data)

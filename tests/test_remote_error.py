@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import traceback
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
@@ -93,15 +94,31 @@ def printed(error: BaseException) -> str:
         ActorStopped("a", "r"),
         TaskFailed("m.X", "msg", "tb"),
         Declared(5),
+        KeyError(("a", 1)),
+        KeyError(b"k"),
+        ValueError([("x", (1, b"y"))], {"a": ("b",)}),
+        ValueError({"$tuple": [1]}, {"$bytes": "eA=="}, {"$dict": {"$dict": 1}}, {"$other": 1}),
+        UnicodeDecodeError("utf-8", b"ab\xff", 2, 3, "invalid start byte"),
+        UnicodeEncodeError("ascii", "\xe9", 0, 1, "ordinal not in range(128)"),
+        OSError(28, "No space left on device"),
+        FileNotFoundError(2, "No such file", "/a", None, "/b"),
+        FileNotFoundError(2, "No such file", b"/bytes"),
+        SyntaxError("invalid syntax", ("file.py", 3, 7, "x = = 1", 3, 8)),
+        ModuleNotFoundError("No module named 'x'", name="x", path="/p"),
+        NameError("name 'x' is not defined", name="x"),
+        AttributeError("no y", name="y"),
+        Declared((1, (2, b"3"))),  # type: ignore[arg-type]
     ],
     ids=lambda error: type(error).__name__,
 )
 def test_a_known_error_comes_back_as_its_own_type(error: Exception) -> None:
-    """Builtin, actorq's own or declared; with its arguments, its message and its state."""
+    """T38: builtin, actorq's own or declared; with its arguments, its message and its state."""
     again = travelled(error, Declared)
     assert type(again) is type(error)
-    assert again.args == error.args
+    assert repr(again.args) == repr(error.args)
     assert str(again) == str(error)
+    for name in ("errno", "strerror", "filename", "filename2", "name", "path", "object", "lineno"):
+        assert repr(getattr(again, name, "none")) == repr(getattr(error, name, "none")), name
 
 
 def test_a_declared_error_is_constructed_with_its_arguments() -> None:
@@ -116,6 +133,43 @@ def test_a_builtin_with_arguments_that_json_cannot_carry_keeps_its_type() -> Non
     again = travelled(ValueError(object, {1}))
     assert type(again) is ValueError
     assert "<class 'object'>" in str(again)
+
+
+def test_a_file_that_was_named_by_a_path_is_named_by_its_text() -> None:
+    """As `open` does."""
+    again = travelled(FileNotFoundError(2, "No such file", Path("/x")))
+    assert isinstance(again, FileNotFoundError)
+    assert (again.errno, again.filename) == (2, "/x")
+
+
+def test_a_builtin_that_cannot_be_made_of_a_message_becomes_its_nearest_base() -> None:
+    """`except ValueError` goes on to work when half a megabyte of bytes was left behind."""
+    again = travelled(UnicodeDecodeError("utf-8", b"\xff" * 500_000, 0, 1, "invalid start byte"))
+    assert type(again) is UnicodeError
+    assert "invalid start byte" in str(again)
+
+
+def test_arguments_that_are_nested_deep_are_left_behind() -> None:
+    """The type and the message stay."""
+    deep: list[object] = []
+    for _ in range(50):
+        deep = [deep]
+    again = travelled(KeyError(deep))
+    assert type(again) is KeyError
+    assert "[[[" in str(again)
+
+
+class Nosy(ImportError):
+    """Its attributes are the user's code."""
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        raise RuntimeError("no")
+
+
+def test_attributes_that_cannot_be_read_are_left_out() -> None:
+    """Reporting an error never fails."""
+    assert type(travelled(Nosy("x"))) is TaskFailed
 
 
 @pytest.mark.parametrize(
@@ -159,7 +213,7 @@ def test_the_remote_traceback_is_printed() -> None:
 
 
 def test_the_real_cause_stays_the_cause() -> None:
-    """The remote traceback comes before the first of them."""
+    """T38: the remote traceback comes before the first of them."""
     error = ValueError("outer")
     error.__cause__ = raised(KeyError("inner"))
     again = travelled(error)
@@ -197,7 +251,7 @@ def test_a_group_comes_back_with_its_members() -> None:
 
 
 def test_circles_and_crowds_are_bounded() -> None:
-    """Causes in a circle, and groups of groups."""
+    """T38: causes in a circle, and groups of groups."""
     one, two = ValueError("one"), ValueError("two")
     one.__cause__, two.__cause__ = two, one
     assert len(json.dumps(dump_error(one))) < 5000
@@ -233,13 +287,32 @@ def test_any_message_and_any_arguments_are_carried_by_json(note: str, args: list
 # --- data from elsewhere --------------------------------------------------------------------------
 
 NAMES = st.sampled_from(
-    [*vars(errors), "ValueError", "SystemExit", "ExceptionGroup", "OSError", "eval", "Declared"]
+    [
+        *vars(errors),
+        "ValueError",
+        "KeyError",
+        "UnicodeDecodeError",
+        "ImportError",
+        "SyntaxError",
+        "SystemExit",
+        "ExceptionGroup",
+        "OSError",
+        "eval",
+        "Declared",
+    ]
 )
 MODULES = st.sampled_from(["builtins", "actorq.errors", "os", __name__])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
+)
+MARKED = st.recursive(
+    JSON,
+    lambda inner: st.dictionaries(
+        st.sampled_from(["$bytes", "$tuple", "$dict", "$x"]), st.lists(inner) | inner, max_size=2
+    ),
+    max_leaves=4,
 )
 DATA = st.recursive(
     JSON,
@@ -249,7 +322,8 @@ DATA = st.recursive(
             "type": NAMES | JSON,
             "module": MODULES | JSON,
             "message": st.text(max_size=5) | JSON,
-            "args": st.lists(JSON, max_size=3) | JSON,
+            "args": st.lists(JSON | MARKED, max_size=3) | JSON,
+            "attributes": st.dictionaries(st.sampled_from(["name", "path"]), JSON) | JSON,
             "traceback": JSON,
             "notes": st.lists(st.text() | JSON, max_size=3) | JSON,
             "cause": inner,
@@ -264,7 +338,7 @@ DATA = st.recursive(
 @settings(max_examples=500)
 @given(DATA)
 def test_malformed_data_gives_an_exception_or_an_envelope_error(data: Any) -> None:
-    """Whatever it says, what comes back is an Exception of one of the three closed lists."""
+    """T38: whatever it names, what comes back is an Exception of one of the three closed lists."""
     if not isinstance(data, dict):
         with pytest.raises(EnvelopeError, match="expected an error's data as a dict"):
             load_error(data)
