@@ -14,10 +14,10 @@ signals, statistics, dead_letters, reply,    the kernel: actors behind mailboxes
 mailbox, cell, ref, timers, actor,
 incarnation, restart, whereabouts,
 supervisor, kernel
-clock, protocol, wiring, middleware, job,    what the five actors of a queue share
-dependency_resolver, captured_log, attempt,
-lifespan, slots, conclusion, reporter,
-runner
+chain, clock, protocol, wiring, middleware,  what the five actors of a queue share
+job, dependency_resolver, captured_log,
+attempt, lifespan, slots, conclusion,
+reporter, runner
 actors/                                      result backend, broker, middleware, worker pool, scheduler
 engines/                                     where queues, results and schedules are kept
 middlewares/                                 to be plugged in

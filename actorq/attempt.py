@@ -1,13 +1,15 @@
 """One attempt: how a task's function is called, once its delivery is in a worker's hands.
 
-Round the function, from the outside: the captured log, the timeout, the values that the worker fills
-in, the executor.
+Round the function, from the outside: the middlewares, the captured log, the timeout, the values that the
+worker fills in, the executor.
 Holds nothing of its own; the worker pool calls it in the job's cancel scope.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import attrs
@@ -34,8 +36,20 @@ class Attempt:
     dependencies: Dependencies
     captured: CapturedLog | None = None
 
-    async def run(self) -> Any:
-        """Call the function; what it returns.  Raises what it raises, or `TaskTimeout`."""
+    async def run(
+        self, around: Callable[[Context], AbstractContextManager[None]] | None = None
+    ) -> Any:
+        """Call the function, *around* it the middlewares; what it returns.
+
+        Raises what it raises, or `TaskTimeout`.
+        """
+        if around is None:
+            return await self._with_log()
+        with around(self.context):
+            return await self._with_log()
+
+    async def _with_log(self) -> Any:
+        """Keep what it logs, if that is wanted."""
         if self.captured is None:
             return await self._limited()
         with self.captured.capturing():

@@ -347,41 +347,8 @@ ResultMessage = (
 
 
 @attrs.frozen
-class BeforeSend(Message[tuple[TaskMessage, ...]]):
-    """Run `pre_send` over these; what comes back is sent."""
-
-    messages: tuple[TaskMessage, ...]
+class AreUp(Message[None]):
+    """Answered when the middlewares are up: a restart is waited for."""
 
 
-@attrs.frozen
-class AfterSend(Message[None]):
-    """Run `post_send` over these, last middleware first."""
-
-    messages: tuple[TaskMessage, ...]
-
-
-@attrs.frozen
-class BeforeExecute(Message[TaskMessage]):
-    """Run `pre_execute`; what comes back is executed."""
-
-    message: TaskMessage
-
-
-@attrs.frozen
-class AfterExecute(Message[None]):
-    """Run `on_error` (if there is an error) and `post_execute`, last middleware first."""
-
-    message: TaskMessage
-    result: TaskResult[Any]
-    error: Exception | None
-
-
-@attrs.frozen
-class AfterSave(Message[None]):
-    """Run `post_save`, last middleware first."""
-
-    message: TaskMessage
-    result: TaskResult[Any]
-
-
-MiddlewareMessage = BeforeSend | AfterSend | BeforeExecute | AfterExecute | AfterSave
+MiddlewareMessage = AreUp

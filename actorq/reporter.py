@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVarTuple
 
 import trio
 
-from actorq.errors import ActorFailed, ActorStopped, MailboxFull, StaleResult
+from actorq.errors import ActorFailed, MailboxFull, StaleResult
 from actorq.job import Job
 from actorq.options import AckMode
 from actorq.protocol import (
-    AfterSave,
     Ending,
     Extend,
     Lease,
@@ -193,7 +193,7 @@ class Reporter:
                 self._pool.start_soon(self._store_again, jobs, name="pool: store results again")
             return
         if self._wiring.hooks and "post_save" in self._wiring.hooks:
-            self._pool.start_soon(self._after_save, jobs, verdicts, name="pool: post_save")
+            self._pool.start_soon(self._post_save, _Saving(jobs, verdicts), name="pool: post_save")
         else:
             self._judge(jobs, verdicts)
 
@@ -210,16 +210,25 @@ class Reporter:
         if settled:
             self._settle(settled)
 
-    async def _after_save(self, jobs: list[Job], verdicts: tuple[Exception | None, ...]) -> None:
-        for job, verdict in zip(jobs, verdicts, strict=True):
+    async def _post_save(self, saving: _Saving) -> None:
+        """Run the hooks of these jobs, one after the other, then settle them together.
+
+        While a hook waits, a relief settles those before it and goes on with those after it.
+        """
+        self._judge(*saving.take())
+        if len(saving.waiting) > 1:
+            self._pool.start_soon(self._post_save, saving, name="pool: post_save")
+        while saving.waiting:
+            job, verdict = saving.waiting.popleft()
             if verdict is None:
-                await self._post_save(job)
-        self._judge(jobs, verdicts)
+                await self._run_post_save(job)
+            saving.over.append((job, verdict))
+        self._judge(*saving.take())
 
     async def _store_again(self, jobs: list[Job]) -> None:
         verdicts = await self._ask_to_store(jobs)
         if "post_save" in self._wiring.hooks:
-            await self._after_save(jobs, verdicts)
+            await self._post_save(_Saving(jobs, verdicts))
         else:
             self._judge(jobs, verdicts)
 
@@ -275,15 +284,12 @@ class Reporter:
                 error=dump_error(verdict),
             )
         elif "post_save" in self._wiring.hooks:
-            await self._post_save(job)
+            await self._run_post_save(job)
         self._settle([job])
 
-    async def _post_save(self, job: Job) -> None:
+    async def _run_post_save(self, job: Job) -> None:
         assert job.result is not None
-        try:
-            await self._wiring.middleware.ask(AfterSave(job.message, job.result))
-        except (ActorFailed, ActorStopped):
-            log.warning("the middleware chain failed after task %s was saved", job.fence)
+        await self._wiring.chain.post_save(job.message, job.result)
 
     async def settle_early(self, jobs: list[Job]) -> bool:
         """Acknowledge before the result is stored, and know it; False if a lease was lost."""
@@ -323,6 +329,21 @@ class Reporter:
         """The job is not ours any more: there is nothing to settle, but a slot is free."""
         self._pool.forget(job)
         self._pool.allow()
+
+
+class _Saving:
+    """Jobs whose results were stored, or not, on their way through `post_save`."""
+
+    __slots__ = ("over", "waiting")
+
+    def __init__(self, jobs: list[Job], verdicts: tuple[Exception | None, ...]) -> None:
+        self.waiting = deque(zip(jobs, verdicts, strict=True))
+        self.over: list[tuple[Job, Exception | None]] = []
+
+    def take(self) -> tuple[list[Job], tuple[Exception | None, ...]]:
+        """Those that are through."""
+        over, self.over = self.over, []
+        return [job for job, _ in over], tuple([verdict for _, verdict in over])
 
 
 def _settlements(jobs: list[Job]) -> tuple[Settlement, ...]:

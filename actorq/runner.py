@@ -14,20 +14,16 @@ import trio
 
 from actorq.attempt import Attempt
 from actorq.captured_log import CapturedLog
+from actorq.chain import ChainDown, is_signal
 from actorq.conclusion import conclude
 from actorq.context import Context
-from actorq.errors import (
-    ActorFailed,
-    ActorStopped,
-    ArgumentsError,
-    NotSerializable,
-    StaleResult,
-)
+from actorq.errors import ArgumentsError, NotSerializable, StaleResult
 from actorq.job import Job
 from actorq.message import TaskMessage
+from actorq.middleware import AFTER_EXECUTE
 from actorq.options import AckMode
 from actorq.progress import TaskProgress
-from actorq.protocol import AfterExecute, BeforeExecute, Ending, SetProgress, Settlement
+from actorq.protocol import Ending, SetProgress, Settlement
 from actorq.reporter import Pool, Reporter
 from actorq.serialization import dump
 from actorq.wiring import Wiring
@@ -45,6 +41,9 @@ class Runner:
         self._pool = pool
         self._wiring = wiring
         self._reporter = reporter
+        hooks = wiring.hooks
+        self._around = wiring.chain.around_execute if "around_execute" in hooks else None
+        self._hears_of_ends = not hooks.isdisjoint(AFTER_EXECUTE)
         # the slots bound it; and a suspended job keeps its thread
         self.threads = trio.CapacityLimiter(math.inf)
 
@@ -70,9 +69,9 @@ class Runner:
         try:
             if "pre_execute" in self._wiring.hooks:
                 try:
-                    message = await self._wiring.middleware.ask(BeforeExecute(message))
-                except ActorFailed as failed:
-                    if failed.ref is not self._wiring.middleware or job.acked:
+                    message = await self._wiring.chain.pre_execute(message)
+                except ChainDown:
+                    if job.acked:
                         raise
                     # the chain crashed: not the task's fault, and we restart with it
                     job.settlement = Settlement(job.fence, Ending.GIVE_BACK)
@@ -83,8 +82,13 @@ class Runner:
             if job.cancelled or job.lost:
                 scope.cancel("actorq: cancelled before it began")
                 await trio.lowlevel.checkpoint()  # promise 36: not even up to its first await
+            around = self._around
             if options.is_bare and task.is_bare:
-                value = await task.function(*args, **kwargs)
+                if around is None:
+                    value = await task.function(*args, **kwargs)
+                else:
+                    with around(self._context_of(job, message)):
+                        value = await task.function(*args, **kwargs)
             else:
                 context = self._context_of(job, message)
                 if options.capture_logs:
@@ -99,7 +103,7 @@ class Runner:
                     self._wiring.dependencies,
                     job.captured,
                 )
-                value = await attempt.run()
+                value = await attempt.run(around)
             job.scope = None
             job.value = task.signature.return_dump(value)
         except (ArgumentsError, NotSerializable) as unfit:
@@ -108,7 +112,7 @@ class Runner:
         except Exception as raised:  # noqa: BLE001 - a task may raise whatever it likes
             job.error = raised.with_traceback(_users_part(raised.__traceback__))
         except BaseException as raised:
-            if _is_signal(raised) and not _is_stray(raised):
+            if is_signal(raised) and not _is_stray(raised):
                 raise
             job.error = RuntimeError(f"the task raised {type(raised).__name__}, no Exception")
             job.error.__cause__ = raised
@@ -119,19 +123,23 @@ class Runner:
         if job.task is None or (job.settlement is not None and not job.acked):
             return False  # it was not even begun
         conclude(job, self._wiring.clock(), self._wiring.random)
-        hooks = self._wiring.hooks
-        if hooks and ("post_execute" in hooks or (job.error is not None and "on_error" in hooks)):
+        if self._hears_of_ends:
             return True
         _close(job)
         return False
 
     async def run_hooks(self, job: Job) -> None:
-        """Run `on_error` and `post_execute`."""
+        """Run the hooks that hear of how an attempt ended."""
         assert job.result is not None
-        try:
-            await self._wiring.middleware.ask(AfterExecute(job.message, job.result, job.error))
-        except (ActorFailed, ActorStopped):
-            log.warning("the middleware chain failed after task %s", job.fence.task_id)
+        settlement = job.settlement
+        retried = settlement is not None and settlement.ending is Ending.RETRY
+        await self._wiring.chain.after_execute(
+            job.message,
+            job.result,
+            job.error,
+            settlement.delay if settlement is not None and retried else None,
+            cancelled=job.cancelled,
+        )
         _close(job)
 
     def _context_of(self, job: Job, message: TaskMessage) -> Context:
@@ -152,17 +160,10 @@ def _close(job: Job) -> None:
         job.result = None  # the last attempt's is the task's
 
 
-def _is_signal(error: BaseException) -> bool:
-    """Whether it is, or has in it, what must never be taken for a failure of the task."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(_is_signal(each) for each in error.exceptions)
-    return isinstance(error, trio.Cancelled | KeyboardInterrupt | SystemExit | GeneratorExit)
-
-
 def _is_stray(error: BaseException) -> bool:
     """A `Cancelled` of some other time and place, raised again: nothing cancels this task now."""
     if isinstance(error, BaseExceptionGroup):
-        return all(_is_stray(each) for each in error.exceptions if _is_signal(each))
+        return all(_is_stray(each) for each in error.exceptions if is_signal(each))
     return isinstance(error, trio.Cancelled) and trio.current_effective_deadline() > -math.inf
 
 

@@ -10,7 +10,7 @@ import inspect
 import logging
 import math
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
@@ -22,6 +22,7 @@ from actorq.actors.result_backend import ResultBackend
 from actorq.actors.scheduler import Scheduler, TaskAdded
 from actorq.actors.worker_pool import GetPoolStatistics, PoolStatistics, WorkerPool
 from actorq.call import Enqueueable
+from actorq.chain import Chain
 from actorq.clock import EngineClock
 from actorq.composition.methods import Composition
 from actorq.composition.prepared import Prepared
@@ -38,10 +39,8 @@ from actorq.handle import TaskHandle, ask_again
 from actorq.job import current_slot
 from actorq.kernel import Kernel, open_kernel
 from actorq.message import TaskId, TaskMessage
-from actorq.middleware import hooks_of
 from actorq.protocol import (
-    AfterSend,
-    BeforeSend,
+    AreUp,
     Count,
     DeadTask,
     Enqueue,
@@ -77,11 +76,13 @@ class System(Composition, Kernel):
         self._new_id = broker.id_generator or environment.new_id
         self._schedules = ScheduleTable()
         self._scheduler: ActorRef[TaskAdded]
+        chain = Chain(broker.middlewares)
         self.wiring = Wiring(
             clock=EngineClock(environment.wall),
             random=environment.random,
             tasks=broker.tasks.copy(),
-            hooks=hooks_of(broker.middlewares),
+            chain=chain,
+            hooks=chain.hooks,
             wire=broker.wire,
             dependencies=broker.dependencies,
             system=self,
@@ -245,21 +246,41 @@ class System(Composition, Kernel):
             raise SystemClosed(f"the system is closing ({stopped})") from None
 
     async def _send(self, messages: tuple[TaskMessage, ...]) -> None:
-        wiring = self.wiring
+        hooks = self.wiring.hooks
+        if hooks:
+            await self._send_through(hooks, messages)
+        else:
+            await self._store(messages)
+
+    async def _store(self, messages: tuple[TaskMessage, ...]) -> None:
         try:
-            if "pre_send" in wiring.hooks:
-                messages = await wiring.middleware.ask(BeforeSend(messages))
-            try:
-                await wiring.broker.ask(Enqueue(messages))
-            except ActorFailed as failed:
-                raise EnqueueUncertain(tuple(each.task_id for each in messages)) from failed
+            await self.wiring.broker.ask(Enqueue(messages))
+        except ActorFailed as failed:
+            raise EnqueueUncertain(tuple(each.task_id for each in messages)) from failed
         except ActorStopped as stopped:
-            raise SystemClosed(f"the system is closing; nothing was enqueued ({stopped})") from None
-        if "post_send" in wiring.hooks:
+            raise _closing(stopped) from None
+
+    async def _send_through(self, hooks: frozenset[str], messages: tuple[TaskMessage, ...]) -> None:
+        """Send by way of the middlewares: their hooks run here, in the enqueuer's task."""
+        wiring = self.wiring
+        chain = wiring.chain
+        if chain.life is None:
+            await self._wait_for_middlewares()
+        with chain.around_send(messages) if "around_send" in hooks else nullcontext():
+            if "pre_send" in hooks:
+                messages = await chain.pre_send(messages)
+            await self._store(messages)
+            if "post_send" in hooks:
+                await chain.post_send(messages)
+
+    async def _wait_for_middlewares(self) -> None:
+        while self.wiring.chain.life is None:
             try:
-                await wiring.middleware.ask(AfterSend(messages))
-            except (ActorFailed, ActorStopped):  # promise 31: it was stored, so this must return
-                log.warning("the middleware chain failed after %d tasks were sent", len(messages))
+                await self.wiring.middleware.ask(AreUp())
+            except ActorFailed:
+                continue  # it restarts; the next ask waits for that
+            except ActorStopped as stopped:
+                raise _closing(stopped) from None
 
     async def _fire(self, task: Task[..., Any], slot: Slot) -> None:
         """Enqueue one slot of a schedule, under an id that only this slot has."""
@@ -316,7 +337,7 @@ class System(Composition, Kernel):
             children=(
                 ActorSpec(lambda: results, "results", capacity=capacity),
                 ActorSpec(lambda: broker, "broker", capacity=capacity),
-                ActorSpec(lambda: MiddlewareChain(broker.middlewares), "middleware"),
+                ActorSpec(lambda: MiddlewareChain(wiring.chain, self), "middleware"),
                 ActorSpec(lambda: WorkerPool(wiring, self._concurrency), "pool", drain=grace),
                 ActorSpec(
                     lambda: Scheduler(
@@ -345,6 +366,10 @@ class System(Composition, Kernel):
 
 
 _NONE: Mapping[str, Any] = {}
+
+
+def _closing(stopped: ActorStopped) -> SystemClosed:
+    return SystemClosed(f"the system is closing; nothing was enqueued ({stopped})")
 
 
 def _not_a_task(given: object, what: str) -> Exception:
@@ -426,6 +451,12 @@ async def open_system(
             "this broker is open in another system already; make one broker for each open_system()"
         )
     _check_backend(broker.result_backend)
+    for middleware in broker.middlewares:
+        if middleware._system is not None and middleware._system.is_open:
+            raise SystemClosed(
+                f"this {type(middleware).__name__} is open in another system already; make one for "
+                f"each broker"
+            )
     system = System(broker, concurrency)
     for task in tasks:
         if not isinstance(task, Task):

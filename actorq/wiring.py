@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from actorq.chain import Chain
 from actorq.clock import EngineClock
 from actorq.dependencies import Dependencies
 from actorq.protocol import BrokerMessage, MiddlewareMessage, ResultMessage
@@ -29,7 +30,8 @@ class Wiring:
     clock: EngineClock
     random: random.Random
     tasks: TaskRegistry
-    hooks: frozenset[str]  #: the middleware hooks that somebody implements
+    chain: Chain  #: the middlewares' hooks
+    hooks: frozenset[str]  #: those of them that somebody implements
     dependencies: Dependencies = attrs.field(factory=Dependencies)
     wire: Wire = attrs.field(factory=Wire)  #: what is kept as bytes is written and read by it
     results: ActorRef[ResultMessage] = attrs.field(init=False)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from time import perf_counter
 
+import hooks
 import idle
 import page
 import roundtrip
@@ -29,6 +30,7 @@ GROUPS = (
     Group(scale.CORE_ROWS),
     Group(scale.SYSTEM_ROWS),
     Group(idle.ROWS),
+    Group(hooks.ROWS),
 )
 NAMES = [row.name for group in GROUPS for row in group.rows]
 

@@ -37,7 +37,7 @@ LAYERS: dict[str, set[str]] = {
         *("restart", "signals", "statistics", "supervisor", "timers", "whereabouts"),
     },
     "what the five actors share": {
-        *("attempt", "captured_log", "clock", "conclusion", "dependency_resolver", "job"),
+        *("attempt", "captured_log", "chain", "clock", "conclusion", "dependency_resolver", "job"),
         *("lifespan", "middleware", "protocol", "reporter", "runner", "slots", "wiring"),
     },
     "the five actors": {"actors"},

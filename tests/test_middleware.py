@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -266,4 +270,372 @@ def test_hooks_that_nobody_wrote_cost_nothing() -> None:
 
     assert hooks_of((Middleware(),)) == frozenset()
     assert hooks_of((Middleware(), One())) == {"post_save"}
-    assert hooks_of((Notes("1", []),)) == set(HOOKS)
+    assert hooks_of((Notes("1", []),)) <= set(HOOKS)
+
+
+class Ends(Middleware):
+    """Notes how attempts end."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, ...]] = []
+
+    def on_error(self, message: TaskMessage, result: TaskResult[Any], error: Exception) -> None:
+        self.seen.append(("on_error", result.attempts))
+
+    async def on_retry(self, message: TaskMessage, error: Exception, delay: float) -> None:
+        self.seen.append(("on_retry", str(error), delay >= 0))
+
+    def on_dead(self, message: TaskMessage, result: TaskResult[Any], error: Exception) -> None:
+        self.seen.append(("on_dead", str(error)))
+
+    async def on_cancelled(self, message: TaskMessage, result: TaskResult[Any]) -> None:
+        assert isinstance(result.error, actorq.TaskCancelled)
+        self.seen.append(("on_cancelled",))
+
+    def post_execute(self, message: TaskMessage, result: TaskResult[Any]) -> None:
+        self.seen.append(("post_execute", result.attempts))
+
+
+@given(tapes)
+def test_each_end_has_its_hook(tape: Tape) -> None:
+    """T12: on_error, then on_retry or on_dead, then post_execute; a cancellation is no failure."""
+
+    async def main() -> None:
+        ends = Ends()
+        broker = InMemoryBroker().with_middlewares(ends)
+
+        @broker.task(retries=1)
+        async def fails(ctx: Context = INJECTED) -> None:
+            raise ValueError(ctx.attempt)
+
+        @broker.task
+        async def hangs() -> None:
+            await trio.sleep_forever()
+
+        async with actorq.open_system(broker) as sys:
+            await (await fails.kiq()).wait_result()
+            await sys.wait_idle()
+            assert ends.seen == [
+                ("on_error", 1),
+                ("on_retry", "1", True),
+                ("post_execute", 1),
+                ("on_error", 2),
+                ("on_dead", "2"),
+                ("post_execute", 2),
+            ]
+            ends.seen.clear()
+            handle = await hangs.kiq()
+            await trio.sleep(1)
+            assert await handle.cancel()
+            await sys.wait_idle()
+            assert ends.seen == [("on_cancelled",), ("post_execute", 1)]
+
+    simulate(main, tape=tape)
+
+
+@pytest.mark.parametrize("hook", ["on_error", "on_retry", "on_dead", "post_execute"])
+@pytest.mark.parametrize("style", ["def", "async def", "no Exception"])
+def test_44_what_a_hook_raises_changes_no_end(
+    hook: str, style: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A10: it is logged once, with the hook's name, and the task ends as it would have."""
+
+    class Odd(BaseException):
+        pass
+
+    def plain(self: Middleware, *args: Any) -> None:
+        raise Odd if style == "no Exception" else RuntimeError("the hook's own")
+
+    async def waits(self: Middleware, *args: Any) -> None:
+        await trio.sleep(1)
+        raise RuntimeError("the hook's own")
+
+    raises: type[Middleware] = type(
+        "Raises", (Middleware,), {hook: waits if style == "async def" else plain}
+    )
+    ends = Ends()
+
+    async def main() -> None:
+        broker = InMemoryBroker().with_middlewares(ends, raises())
+
+        @broker.task(retries=1)
+        async def fails() -> None:
+            raise ValueError("no")
+
+        async with actorq.open_system(broker) as sys:
+            assert isinstance((await (await fails.kiq()).wait_result()).error, ValueError)
+            assert sys.actor("middleware").statistics().restarts == 0
+            assert sys.actor("pool").statistics().restarts == 0
+
+    with caplog.at_level(logging.ERROR, "actorq.middleware"):
+        simulate(main)
+    assert [each[0] for each in ends.seen] == [
+        *("on_error", "on_retry", "post_execute"),
+        *("on_error", "on_dead", "post_execute"),
+    ]
+    times = 1 if hook in ("on_retry", "on_dead") else 2
+    records = [each for each in caplog.records if each.name == "actorq.middleware"]
+    told = [record.getMessage() for record in records]
+    assert told == [told[0]] * times
+    assert told[0].startswith("Raises.")
+
+
+current: ContextVar[str] = ContextVar("current", default="nothing")
+
+
+class Surrounds(Middleware):
+    """Sets a context variable round the sending and round the function."""
+
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name = name
+        self.log = log
+
+    @contextmanager
+    def _as(self, where: str) -> Iterator[None]:
+        self.log.append(f"enter {where} {self.name} in {current.get()}")
+        token = current.set(self.name)
+        try:
+            yield
+        except BaseException as error:
+            self.log.append(f"{self.name} sees {type(error).__name__}")
+            raise
+        finally:
+            current.reset(token)
+            self.log.append(f"leave {where} {self.name}")
+
+    def around_send(self, messages: Sequence[TaskMessage]) -> AbstractContextManager[None]:
+        return self._as(f"send {len(messages)}")
+
+    def pre_send(self, message: TaskMessage) -> TaskMessage:
+        self.log.append(f"pre_send {self.name} in {current.get()}")
+        return message
+
+    def around_execute(self, context: Context) -> AbstractContextManager[None]:
+        return self._as(f"run {context.attempt}")
+
+
+@given(st.booleans(), tapes)
+def test_around_hooks_are_in_the_context_of_who_sends_and_who_runs(
+    limited: bool, tape: Tape
+) -> None:
+    """T24: variables of the caller are seen by pre_send, and those set round the function in it."""
+
+    async def main() -> None:
+        log: list[str] = []
+        broker = InMemoryBroker().with_middlewares(Surrounds("1", log), Surrounds("2", log))
+
+        @broker.task(timeout=1 if limited else None)
+        async def work(seconds: float) -> str:
+            await trio.sleep(seconds)
+            return current.get()
+
+        async with actorq.open_system(broker, concurrency=1) as sys:
+            current.set("a request")
+            handle = await work.kiq(0.5)
+            assert log[:6] == [
+                "enter send 1 1 in a request",
+                "enter send 1 2 in 1",
+                "pre_send 1 in 2",
+                "pre_send 2 in 2",
+                "leave send 1 2",
+                "leave send 1 1",
+            ]
+            assert await handle.result() == "2"
+            around = ["enter run 1 1 in nothing", "enter run 1 2 in 1"]
+            assert log[6:] == [*around, "leave run 1 2", "leave run 1 1"]
+            log.clear()
+            if limited:
+                outcome = await (await work.kiq(5)).wait_result()
+                assert isinstance(outcome.error, actorq.TaskTimeout)
+                seen = ["2 sees TaskTimeout", "leave run 1 2", "1 sees TaskTimeout"]
+                assert log[6:] == [*around, *seen, "leave run 1 1"]
+            statistics = await sys.pool_statistics()
+            assert statistics.slots == 1  # nothing is left in the slot's context
+
+    simulate(main, tape=tape)
+
+
+def test_around_hooks_cannot_swallow_an_error() -> None:
+    """44: whatever `__exit__` returns or raises, the task's end is its own."""
+
+    class Swallows(Middleware):
+        def __init__(self, error: Exception | None) -> None:
+            self.error = error
+
+        @contextmanager
+        def around_execute(self, context: Context) -> Iterator[None]:
+            try:
+                yield
+            except ValueError:
+                if self.error is not None:
+                    raise self.error from None
+
+    async def main() -> None:
+        log: list[str] = []
+        broker = InMemoryBroker().with_middlewares(
+            Surrounds("1", log), Swallows(None), Swallows(OSError("the hook's own"))
+        )
+
+        @broker.task
+        async def fails() -> None:
+            raise ValueError("no")
+
+        async with actorq.open_system(broker):
+            outcome = await (await fails.kiq()).wait_result()
+        assert isinstance(outcome.error, ValueError)
+        assert "1 sees ValueError" in log
+
+    simulate(main)
+
+
+def test_an_around_hook_that_cannot_begin_fails_the_attempt_or_refuses_the_call() -> None:
+    """44: as pre_execute and pre_send do; what was entered before it is left."""
+
+    class Refuses(Middleware):
+        def __init__(self, where: str) -> None:
+            self.where = where
+
+        def around_send(self, messages: Sequence[TaskMessage]) -> AbstractContextManager[None]:
+            if self.where == "send":
+                raise actorq.Reject("not now")
+            return super().around_send(messages)  # type: ignore[return-value]
+
+        def around_execute(self, context: Context) -> AbstractContextManager[None]:
+            if self.where == "run":
+                raise OSError("no tracer")
+            return super().around_execute(context)  # type: ignore[return-value]
+
+    async def main(where: str) -> None:
+        log: list[str] = []
+        broker = InMemoryBroker().with_middlewares(Surrounds("1", log), Refuses(where))
+
+        @broker.task
+        async def work() -> None:
+            log.append("ran")
+
+        async with actorq.open_system(broker) as sys:
+            if where == "send":
+                with pytest.raises(actorq.Reject, match="not now"):
+                    await work.kiq()
+                assert log[-2:] == ["1 sees Reject", "leave send 1 1"]
+                assert (await sys.queue_statistics()).done == 0
+            else:
+                outcome = await (await work.kiq()).wait_result()
+                assert isinstance(outcome.error, OSError)
+                assert log[-2:] == ["1 sees OSError", "leave run 1 1"]
+        assert "ran" not in log
+
+    simulate(main, "send")
+    simulate(main, "run")
+
+
+def test_an_async_around_hook_is_refused_with_what_to_write() -> None:
+    """It would have been awaited by nobody."""
+
+    class Wrong(Middleware):
+        async def around_send(self, messages: Any) -> Any: ...  # type: ignore[override]
+
+    async def main() -> None:
+        broker = InMemoryBroker().with_middlewares(Wrong())
+
+        @broker.task
+        async def work() -> None: ...
+
+        async with actorq.open_system(broker):
+            with pytest.raises(
+                actorq.MiddlewareError,
+                match=r"Wrong.around_send must be a plain `def` that returns",
+            ):
+                await work.kiq()
+
+    simulate(main)
+
+
+def test_a_middleware_reaches_its_system() -> None:
+    """T03, T04: from startup to shutdown, which may be sync or async; in one system at a time."""
+
+    class Looks(Middleware):
+        def __init__(self) -> None:
+            self.seen: list[object] = []
+
+        def startup(self) -> None:
+            self.seen.append(self.system)
+
+        async def post_save(self, message: TaskMessage, result: TaskResult[Any]) -> None:
+            self.seen.append((await self.system.queue_statistics()).leased)
+
+        def shutdown(self) -> None:
+            self.seen.append(self.system)
+
+    async def main() -> None:
+        looks = Looks()
+        with pytest.raises(RuntimeError, match=r"Looks.system is there from its startup\(\)"):
+            looks.system  # noqa: B018
+        broker = InMemoryBroker().with_middlewares(looks)
+
+        @broker.task
+        async def work() -> None: ...
+
+        for _ in range(2):
+            looks.seen.clear()
+            with pytest.raises(ZeroDivisionError):  # noqa: PT012 - it is the body that raises
+                async with actorq.open_system(broker) as sys:
+                    await (await work.kiq()).result()
+                    await sys.wait_idle()
+                    raise ZeroDivisionError
+            assert looks.seen == [sys, 1, sys]
+        async with actorq.open_system(broker):
+            other = InMemoryBroker().with_middlewares(looks)
+            with pytest.raises(actorq.SystemClosed, match="make one for each broker"):
+                async with actorq.open_system(other):
+                    raise AssertionError("unreachable")
+
+    simulate(main)
+
+
+@given(st.integers(0, 60), tapes)
+def test_sending_waits_while_the_chain_starts_again(step: int, tape: Tape) -> None:
+    """28, 44: no hook runs on a middleware that is down, and nobody is refused for that."""
+
+    class Connected(Middleware):
+        up = False
+
+        async def startup(self) -> None:
+            await trio.sleep(1)
+            self.up = True
+
+        def shutdown(self) -> None:
+            self.up = False
+
+        def pre_send(self, message: TaskMessage) -> TaskMessage:
+            assert self.up
+            return message
+
+        async def pre_execute(self, message: TaskMessage) -> TaskMessage:
+            assert self.up
+            await trio.lowlevel.checkpoint()
+            assert self.up
+            return message
+
+    async def main() -> None:
+        broker = InMemoryBroker().with_middlewares(Connected())
+
+        @broker.task
+        async def work(n: int) -> int:
+            return n
+
+        async with actorq.open_system(broker, backoff=QUICK) as sys:
+            async with trio.open_nursery() as nursery:
+
+                @nursery.start_soon
+                async def bomb() -> None:
+                    for _ in range(step):
+                        await trio.lowlevel.checkpoint()
+                    crash(sys.actor("middleware"))
+
+                for n in range(3):
+                    handle = await sys.enqueue(work, n)
+                    assert await handle.result() == n
+            assert await sys.dead_tasks() == ()
+
+    simulate(main, tape=tape)
