@@ -1,0 +1,103 @@
+"""SimpleRetry and SmartRetry: a default for tasks that say nothing, and no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import actorq
+from actorq import Context, InMemoryBroker, RetryPolicy
+from actorq.middlewares import SimpleRetry, SmartRetry
+from actorq.testing import Tape, simulate
+from queue_strategies import INJECTED, tapes
+
+
+@given(
+    default=st.integers(0, 3),
+    said=st.none() | st.integers(0, 3),
+    ack=st.sampled_from(["when_received", "when_executed", "when_saved"]),
+    tape=tapes,
+)
+def test_who_says_nothing_gets_the_default(
+    default: int, said: int | None, ack: Any, tape: Tape
+) -> None:
+    """T32, T33, A20: `retries=0` is said; what is forgotten when it is taken has none."""
+    if said and ack == "when_received":
+        said = 0  # refused when it is declared
+    runs: list[int] = []
+
+    async def main() -> None:
+        broker = InMemoryBroker().with_middlewares(SimpleRetry(default))
+        options: Any = {"ack": ack} if said is None else {"ack": ack, "retries": said}
+
+        async def work(ctx: Context = INJECTED) -> None:
+            runs.append(ctx.attempt)
+            raise ValueError
+
+        task: Any = broker.task(**options)(work)
+        async with actorq.open_system(broker):
+            outcome = await (await task.kiq()).wait_result()
+        retries = said if said is not None else 0 if ack == "when_received" else default
+        assert runs == list(range(1, retries + 2))
+        assert isinstance(outcome.error, ValueError)
+
+    simulate(main, tape=tape)
+
+
+def test_the_first_success_is_the_result() -> None:
+    """T30: under the id that the caller has."""
+
+    async def main() -> None:
+        broker = InMemoryBroker().with_middlewares(SimpleRetry())
+
+        @broker.task
+        async def flaky(ctx: Context = INJECTED) -> int:
+            if ctx.attempt < 3:
+                raise ValueError
+            return ctx.attempt
+
+        async with actorq.open_system(broker):
+            assert await (await flaky.kiq()).result() == 3
+
+    simulate(main)
+
+
+def test_tasks_with_other_options_keep_them() -> None:
+    """The options that are shared by the calls of a task are copied once, for each task its own."""
+
+    async def main() -> None:
+        policy = RetryPolicy(retries=1, base=0.0)
+        broker = InMemoryBroker().with_middlewares(SmartRetry(policy))
+        seen: dict[str, tuple[Any, ...]] = {}
+
+        @broker.task(name="a", labels={"of": "a"}, timeout=5)
+        async def a(ctx: Context = INJECTED) -> None:
+            options = ctx.message.options
+            seen["a"] = (options.retry, options.timeout, dict(options.labels))
+
+        @broker.task(name="b", labels={"of": "b"})
+        async def b(ctx: Context = INJECTED) -> None:
+            options = ctx.message.options
+            seen["b"] = (options.retry, options.timeout, dict(options.labels))
+
+        async with actorq.open_system(broker):
+            for task in (a, b, a, b):
+                seen.clear()
+                await (await task.kiq()).result()
+                ((name, found),) = seen.items()
+                assert found == (policy, 5.0 if name == "a" else None, {"of": name})
+        assert a.options.retry is None
+
+    simulate(main)
+
+
+def test_wrong_arguments_are_refused() -> None:
+    """With what is expected."""
+    for wrong in (-1, True, "3", 1.5):
+        with pytest.raises(TypeError, match="number of attempts after the first"):
+            SimpleRetry(wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="SmartRetry expects a RetryPolicy"):
+        SmartRetry(3)  # type: ignore[arg-type]
