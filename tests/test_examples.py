@@ -80,6 +80,12 @@ def test_middleware() -> None:
     assert "attempt 1: OSError('no luck')" in output
 
 
+def test_metrics_server() -> None:
+    """The page is served, and tells what was done."""
+    output = run("metrics_server.py")
+    assert 'actorq_tasks_succeeded_total{queue="default",task="nothing"} 3.0' in output.splitlines()
+
+
 def test_own_actor() -> None:
     """Batches, a refusal, a crash that takes both down, and the end of what is watched."""
     output = run("own_actor.py")
