@@ -77,6 +77,8 @@ class System(Composition, Kernel):
         self._schedules = ScheduleTable()
         self._scheduler: ActorRef[TaskAdded]
         chain = Chain(broker.middlewares)
+        #: sends messages; raises as `enqueue` does
+        self._send = self._send_through_hooks if chain.hooks else self._store
         self.wiring = Wiring(
             clock=EngineClock(environment.wall),
             random=environment.random,
@@ -245,13 +247,6 @@ class System(Composition, Kernel):
         except ActorStopped as stopped:
             raise SystemClosed(f"the system is closing ({stopped})") from None
 
-    async def _send(self, messages: tuple[TaskMessage, ...]) -> None:
-        hooks = self.wiring.hooks
-        if hooks:
-            await self._send_through(hooks, messages)
-        else:
-            await self._store(messages)
-
     async def _store(self, messages: tuple[TaskMessage, ...]) -> None:
         try:
             await self.wiring.broker.ask(Enqueue(messages))
@@ -260,10 +255,9 @@ class System(Composition, Kernel):
         except ActorStopped as stopped:
             raise _closing(stopped) from None
 
-    async def _send_through(self, hooks: frozenset[str], messages: tuple[TaskMessage, ...]) -> None:
+    async def _send_through_hooks(self, messages: tuple[TaskMessage, ...]) -> None:
         """Send by way of the middlewares: their hooks run here, in the enqueuer's task."""
-        wiring = self.wiring
-        chain = wiring.chain
+        chain, hooks = self.wiring.chain, self.wiring.hooks
         if chain.life is None:
             await self._wait_for_middlewares()
         with chain.around_send(messages) if "around_send" in hooks else nullcontext():

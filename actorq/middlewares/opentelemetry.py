@@ -6,7 +6,7 @@ and Baggage (`baggage`).  Needs the API only; without an SDK nothing is recorded
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -105,8 +105,11 @@ class OpenTelemetry(Middleware):
     def pre_send(self, message: TaskMessage) -> TaskMessage:
         """Give the message the context of the span."""
         carrier: dict[str, str] = {}
-        self._propagator.inject(carrier)
+        self._inject(carrier)
         return message.with_labels(**carrier) if carrier else message
+
+    def _inject(self, carrier: MutableMapping[str, str]) -> None:
+        self._propagator.inject(carrier)
 
     # --- running ---
 
