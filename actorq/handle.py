@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 T = TypeVar("T")
 
-_LIVE = {"scheduled", "ready", "parked", "leased", "ending"}
+_LIVE = {"scheduled", "ready", "parked", "limited", "paced", "leased", "ending"}
 
 
 async def ask_again(ref: ActorRef[Any], message: Message[T]) -> T:

@@ -5,7 +5,7 @@ Kept apart from the actors, so that none of them imports a sibling.  Values only
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -21,8 +21,12 @@ from actorq.result import TaskResult
 
 
 @attrs.frozen
-class Enqueue(Message[None]):
-    """Accept these, all or none.  An id that was accepted before is not stored again."""
+class Enqueue(Message[tuple[TaskId, ...] | None]):
+    """Accept these, all or none.  An id that was accepted before is not stored again.
+
+    Answers with the ids of the tasks that stand for them; None: each for itself.  Another id stands for
+    a message whose unique key was taken.  `DuplicateTask` if it says that such a conflict is an error.
+    """
 
     messages: tuple[TaskMessage, ...]
 
@@ -38,6 +42,14 @@ class OpenSession(Message["Session"]):
     worker: str
     deliver: Callable[[Batch], bool]
     allowance: int
+    queues: QueueChoice | None = None  #: None: all, in turn
+
+
+class QueueChoice(NamedTuple):
+    """The queues that a worker serves: in strict order, or, with weights, each with its share."""
+
+    names: tuple[str, ...]
+    weights: tuple[float, ...] | None = None
 
 
 class Lease:
@@ -92,10 +104,11 @@ class Ending(Enum):
 
     DONE = "done"  #: it ended; its result is stored, or was not wanted
     CANCELLED = "cancelled"  #: it was cancelled while it ran
+    EXPIRED = "expired"  #: its time to start went by
     RETRY = "retry"  #: the attempt failed; again after `delay`
     DEAD = "dead"  #: it failed for good: to the dead letters with `reason`
     GIVE_BACK = "give_back"  #: not done, and not its fault: the attempt does not count
-    REQUEUE = "requeue"  #: it asked to go back: again after `delay`, behind others; does not count
+    REQUEUE = "requeue"  #: the attempt put the task back itself; again after `delay`, no failure
     PARK = "park"  #: nobody here knows the task: held until somebody does
 
 
@@ -152,8 +165,10 @@ class Cancel(Message[bool]):
 
 @attrs.frozen
 class Locate(Message[str]):
-    """Where a task is: scheduled | ready | parked | leased | ending | done | dead | unknown.
+    """Where a task is, in a word.
 
+    scheduled | ready (or why it is held there: parked | limited | paced) | leased | ending | done |
+    dead | unknown.
     "ending": it has ended, and its result is on its way to the backend.
     """
 
@@ -185,16 +200,75 @@ class ListDead(Message[tuple["DeadTask", ...]]):
 
 
 @attrs.frozen
+class GetDead(Message["DeadTask | None"]):
+    """One of them; None if there is none of that id."""
+
+    task_id: TaskId
+
+
+@attrs.frozen
+class Replay(Message[tuple[bool, ...]]):
+    """For each pair: the dead letter goes, and the message is enqueued, in one step.
+
+    False where there was no such dead letter (any more): nothing is enqueued then.
+    """
+
+    pairs: tuple[tuple[TaskId, TaskMessage], ...]
+
+
+@attrs.frozen
+class PurgeDead(Message[int]):
+    """Forget these dead letters; how many there were.  None: all of them."""
+
+    task_ids: tuple[TaskId, ...] | None = None
+
+
+@attrs.frozen
+class ListTasks(Message[tuple["QueuedTask", ...]]):
+    """Tasks that have not ended, oldest enqueued first."""
+
+    queue: str | None = None
+    limit: int = 100
+
+
+@attrs.frozen
+class Purge(Message[int]):
+    """Cancel every task of a queue that waits; how many there were."""
+
+    queue: str
+
+
+@attrs.frozen
+class Pause(Message[None]):
+    """Give no more tasks of a queue to workers, or do so again."""
+
+    queue: str
+    paused: bool
+
+
+@attrs.frozen
+class QueuedTask:
+    """A task that has not ended."""
+
+    message: TaskMessage
+    state: str  #: as `Locate` has it
+    attempts: int  #: begun so far
+
+
+@attrs.frozen
 class QueueStatistics:
     """How many tasks are where, at one moment."""
 
     scheduled: int  #: wait for their time
     ready: int  #: wait for a worker
     parked: int  #: of the ready ones, wait for a worker that knows them
+    limited: int  #: of the ready ones, wait for a concurrency limit or a rate
     leased: int  #: are with a worker
     done: int  #: ended, since the engine began
     dead: int  #: are in the dead letters
     refused: int  #: stale settlements refused, since the engine began
+    queues: Mapping[str, int] = attrs.field(factory=dict)  #: the ready ones by queue
+    paused: frozenset[str] = frozenset()  #: queues that give out nothing
 
 
 @attrs.frozen
@@ -205,6 +279,17 @@ class DeadTask:
     reason: str
     attempts: int
     error: dict[str, Any] | None = None  #: the last error as plain data
+    died_at: float = 0.0  #: Unix seconds
+
+    @property
+    def task_id(self) -> TaskId:
+        """Its id."""
+        return self.message.task_id
+
+    @property
+    def traceback(self) -> str:
+        """The traceback of the last error, as the worker saw it; empty if there is none."""
+        return "" if self.error is None else str(self.error.get("traceback") or "")
 
 
 BrokerMessage = (
@@ -220,6 +305,12 @@ BrokerMessage = (
     | Count
     | WaitIdle
     | ListDead
+    | GetDead
+    | Replay
+    | PurgeDead
+    | ListTasks
+    | Purge
+    | Pause
 )
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import actorq
 from actorq.engines.memory.broker import InMemoryBroker
-from actorq.engines.memory.queue import Queue, State
+from actorq.engines.memory.queue import Held, Queue, State
 from actorq.ref import ActorRef
 from actorq.restart import Backoff
 from actorq.testing import crash, schedules
@@ -155,7 +155,11 @@ def check_conservation(queue: Queue) -> None:
     assert states.total() == len(queue.live)  # none of them is done or dead
     held = [task_id for session in queue.sessions.values() for task_id in session.held]
     assert len(held) == len(set(held)) == counts.leased
-    assert sum(entry.parked for entry in queue.live.values()) == counts.parked <= counts.ready
+    assert (
+        sum(entry.held is Held.PARKED for entry in queue.live.values())
+        == counts.parked
+        <= counts.ready
+    )
     assert not queue.live.keys() & queue.done.keys()
     assert not queue.live.keys() & queue.dead.keys()
     assert not queue.done.keys() & queue.dead.keys()

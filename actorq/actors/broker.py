@@ -41,14 +41,22 @@ from actorq.protocol import (
     Ending,
     Enqueue,
     Extend,
+    GetDead,
     Lease,
     ListDead,
+    ListTasks,
     Locate,
     NextNotices,
     Notice,
     OpenSession,
     Outcome,
+    Pause,
+    Purge,
+    PurgeDead,
+    QueueChoice,
+    QueuedTask,
     QueueStatistics,
+    Replay,
     Session,
     SetResults,
     Settle,
@@ -365,8 +373,12 @@ class Broker(Actor[BrokerMessage]):
     async def shutdown(self) -> None:
         """End a life."""
 
-    async def store(self, messages: Sequence[TaskMessage], now: float) -> None:
-        """Accept all or none; an id that is known is not stored again."""
+    async def store(self, messages: Sequence[TaskMessage], now: float) -> tuple[str, ...] | None:
+        """Accept all or none; an id that is known is not stored again.
+
+        The ids of what stands for each, if a unique key was taken; None: each for itself.  Raises
+        `DuplicateTask` where such a conflict is an error.
+        """
         raise NotImplementedError
 
     async def claim(self, session: int, limit: int, now: float) -> tuple[Delivery, ...]:
@@ -379,15 +391,15 @@ class Broker(Actor[BrokerMessage]):
         """Apply a worker's word; False for each stale fence."""
         raise NotImplementedError
 
-    async def open_session(self, worker: str, now: float) -> int:
-        """A new session; older ones of this worker lose their jobs."""
+    async def open_session(self, worker: str, now: float, queues: QueueChoice | None = None) -> int:
+        """A new session for these queues; older ones of this worker lose their jobs."""
         raise NotImplementedError
 
     async def extend(self, session: int, now: float) -> float | None:
         """Renew a lease: until when; None if it was lost."""
         raise NotImplementedError
 
-    async def revoke(self, task_id: str) -> bool | None:
+    async def revoke(self, task_id: str, now: float) -> bool | None:
         """Cancel a task: True if it did or had, False if it ended otherwise, None if it is running."""
         raise NotImplementedError
 
@@ -417,6 +429,32 @@ class Broker(Actor[BrokerMessage]):
 
     async def dead_tasks(self) -> tuple[DeadTask, ...]:
         """The dead letters, oldest first."""
+        raise NotImplementedError
+
+    async def dead_task(self, task_id: str) -> DeadTask | None:
+        """One dead letter."""
+        raise NotImplementedError
+
+    async def replay(
+        self, pairs: Sequence[tuple[str, TaskMessage]], now: float
+    ) -> tuple[bool, ...]:
+        """Each dead letter goes and its message is enqueued, in one step; False where there is none."""
+        raise NotImplementedError
+
+    async def purge_dead(self, task_ids: Sequence[str] | None) -> int:
+        """Forget dead letters (None: all); how many there were."""
+        raise NotImplementedError
+
+    async def queued_tasks(self, queue: str | None, limit: int) -> tuple[QueuedTask, ...]:
+        """Tasks that have not ended, the first accepted first."""
+        raise NotImplementedError
+
+    async def purge(self, queue: str, now: float) -> int:
+        """Cancel what waits in a queue; how many that were."""
+        raise NotImplementedError
+
+    async def set_paused(self, queue: str, *, paused: bool) -> None:
+        """Give nothing of a queue to workers any more, or do so again."""
         raise NotImplementedError
 
     def claimable(self) -> bool:
@@ -471,7 +509,7 @@ class Broker(Actor[BrokerMessage]):
         if kind is Enqueue:
             self.linger = True  # who enqueues one by one in a loop makes a batch for the pool
             try:
-                await self.store(message.messages, self._wiring.clock())  # type: ignore[union-attr]
+                return await self.store(message.messages, self._wiring.clock())  # type: ignore[union-attr]
             except ActorqError as refusal:
                 self.defer().fail(refusal)
             return None
@@ -482,9 +520,9 @@ class Broker(Actor[BrokerMessage]):
                 return await self._extend(session)
             case Allow(session, allowance):
                 self._allow(session, allowance)
-            case OpenSession(worker, deliver, allowance):
+            case OpenSession(worker, deliver, allowance, queues):
                 now = self._wiring.clock()
-                session = await self.open_session(worker, now)
+                session = await self.open_session(worker, now, queues)
                 self._end_lost_sessions()
                 lease = Lease(now + self.lease)
                 self._counter.demands[session] = Demand(deliver, lease, allowance)
@@ -504,6 +542,18 @@ class Broker(Actor[BrokerMessage]):
                 return await self.statistics_of_queue()
             case ListDead():
                 return await self.dead_tasks()
+            case GetDead(task_id):
+                return await self.dead_task(task_id)
+            case Replay(pairs):
+                return await self._replay(pairs)
+            case PurgeDead(task_ids):
+                return await self.purge_dead(task_ids)
+            case ListTasks(queue, limit):
+                return await self.queued_tasks(queue, limit)
+            case Purge(queue):
+                return await self.purge(queue, self._wiring.clock())
+            case Pause(queue, paused):
+                await self.set_paused(queue, paused=paused)
             case WaitIdle():
                 self._counter.idlers.append((message, self.defer()))
             case _Due():
@@ -512,6 +562,13 @@ class Broker(Actor[BrokerMessage]):
             case _Sweep():
                 await self._sweep()
         return None
+
+    async def _replay(self, pairs: tuple[tuple[str, TaskMessage], ...]) -> Any:
+        try:
+            return await self.replay(pairs, self._wiring.clock())
+        except ActorqError as refusal:
+            self.defer().fail(refusal)
+            return None
 
     async def flush(self) -> None:
         """After a burst: match work with demand, pass on notices, set the timers."""
@@ -594,7 +651,7 @@ class Broker(Actor[BrokerMessage]):
 
     async def _cancel(self, task_id: str) -> None:
         reply = self.defer()
-        took_effect = await self.revoke(task_id)
+        took_effect = await self.revoke(task_id, self._wiring.clock())
         if took_effect is False:
             reply.send(False)
         else:  # running, or its end is not published yet: answered when waiters can see it

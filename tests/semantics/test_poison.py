@@ -203,7 +203,7 @@ def test_34_a_pool_that_lost_its_lease_goes_on_working(tape: Tape, concurrency: 
         async def extend(self, session: int, now: float) -> float | None:
             if not self.lost:
                 self.lost = True
-                self.queue.close_session(session)
+                self.queue.close_session(session, now)
             return await super().extend(session, now)
 
     @actorq.task(name="long")

@@ -12,7 +12,16 @@ from actorq.actors.result_backend import ResultBackend
 from actorq.engines.memory.queue import Queue, Verdict
 from actorq.engines.memory.results import InMemoryResultBackend
 from actorq.message import Delivery, TaskMessage
-from actorq.protocol import DeadTask, Ending, Notice, Outcome, QueueStatistics, Settlement
+from actorq.protocol import (
+    DeadTask,
+    Ending,
+    Notice,
+    Outcome,
+    QueueChoice,
+    QueuedTask,
+    QueueStatistics,
+    Settlement,
+)
 
 
 # A Ctrl-C between two lines of a transition would leave a task in no place or in two, and the queue
@@ -28,6 +37,11 @@ for transition in (
     Queue.promote,
     Queue.cancel,
     Queue.unpark,
+    Queue.purge,
+    Queue.replay,
+    Queue.purge_dead,
+    Queue.bury,
+    Queue.set_paused,
 ):
     trio.lowlevel.enable_ki_protection(transition)
 
@@ -53,9 +67,9 @@ class InMemoryBroker(Broker):
         """In memory, the latest 10,000."""
         return InMemoryResultBackend(max_stored_results=DEFAULT_RESULTS)
 
-    async def store(self, messages: Sequence[TaskMessage], now: float) -> None:
+    async def store(self, messages: Sequence[TaskMessage], now: float) -> tuple[str, ...] | None:
         """See `Queue.enqueue`."""
-        self.queue.enqueue(messages, now)
+        return self.queue.enqueue(messages, now)
 
     async def claim(self, session: int, limit: int, now: float) -> tuple[Delivery, ...]:
         """See `Queue.claim`."""
@@ -67,17 +81,17 @@ class InMemoryBroker(Broker):
         """See `Queue.settle`."""
         return self.queue.settle(session, settlements, now)
 
-    async def open_session(self, worker: str, now: float) -> int:
+    async def open_session(self, worker: str, now: float, queues: QueueChoice | None = None) -> int:
         """See `Queue.open_session`."""
-        return self.queue.open_session(worker, now).id
+        return self.queue.open_session(worker, now, queues).id
 
     async def extend(self, session: int, now: float) -> float | None:
         """See `Queue.extend`."""
         return self.queue.extend(session, now)
 
-    async def revoke(self, task_id: str) -> bool | None:
+    async def revoke(self, task_id: str, now: float) -> bool | None:
         """See `Queue.cancel`."""
-        match self.queue.cancel(task_id):
+        match self.queue.cancel(task_id, now):
             case Verdict.DONE:
                 return True
             case Verdict.ASKED:
@@ -116,6 +130,32 @@ class InMemoryBroker(Broker):
     async def dead_tasks(self) -> tuple[DeadTask, ...]:
         """The dead letters, oldest first."""
         return tuple(self.queue.dead.values())
+
+    async def dead_task(self, task_id: str) -> DeadTask | None:
+        """One of them."""
+        return self.queue.dead.get(task_id)
+
+    async def replay(
+        self, pairs: Sequence[tuple[str, TaskMessage]], now: float
+    ) -> tuple[bool, ...]:
+        """See `Queue.replay`."""
+        return self.queue.replay(pairs, now)
+
+    async def purge_dead(self, task_ids: Sequence[str] | None) -> int:
+        """See `Queue.purge_dead`."""
+        return self.queue.purge_dead(task_ids)
+
+    async def queued_tasks(self, queue: str | None, limit: int) -> tuple[QueuedTask, ...]:
+        """See `Queue.tasks`."""
+        return self.queue.tasks(queue, limit)
+
+    async def purge(self, queue: str, now: float) -> int:
+        """See `Queue.purge`."""
+        return self.queue.purge(queue, now)
+
+    async def set_paused(self, queue: str, *, paused: bool) -> None:
+        """See `Queue.set_paused`."""
+        self.queue.set_paused(queue, paused=paused)
 
     def claimable(self) -> bool:
         """Whether something is ready."""

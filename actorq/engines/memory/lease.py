@@ -1,17 +1,61 @@
-"""The lease: a worker session's claim on its jobs, renewed as one (pure).
+"""The lease: a worker session's claim on its jobs, renewed as one; and which queues it serves (pure).
 
 Owned by the queue core.  Times are whatever clock the caller passes, always the same one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import attrs
 
+from actorq.protocol import QueueChoice
+
 
 if TYPE_CHECKING:
-    from actorq.engines.memory.queue import Entry
+    from actorq.engines.memory.entry import Entry
+
+
+@attrs.define(eq=False)
+class Turns:
+    """Whose turn it is among the queues that a worker serves.
+
+    Strict: the first that has work.  By weight: stride scheduling, so that queues with work get their
+    share exactly and in turn, and one that had none does not save up for later (C. Waldspurger,
+    "Stride Scheduling", MIT 1995).  Without a choice, all queues weigh the same.
+    """
+
+    choice: QueueChoice | None = None
+    passes: dict[str, float] = attrs.field(factory=dict)
+    now: float = 0.0  #: the pass of the queue that had its turn last
+
+    def serves(self, name: str) -> bool:
+        """Whether this worker takes tasks of the queue called *name*."""
+        return self.choice is None or name in self.choice.names
+
+    def next(self, names: Iterable[str]) -> str | None:
+        """Of the queues that have work, the one whose turn it is; it has had it then."""
+        choice = self.choice
+        if choice is not None and choice.weights is None:
+            with_work = set(names)
+            return next((name for name in choice.names if name in with_work), None)
+        best, its_pass = None, 0.0
+        for name in names:
+            if self.serves(name):
+                passed = max(self.passes.get(name, 0.0), self.now)
+                if best is None or passed < its_pass:
+                    best, its_pass = name, passed
+        if best is not None:
+            self.now = its_pass
+            self.passes[best] = its_pass + 1.0 / self._weight(best)
+        return best
+
+    def _weight(self, name: str) -> float:
+        choice = self.choice
+        if choice is None or choice.weights is None:
+            return 1.0
+        return choice.weights[choice.names.index(name)]
 
 
 @attrs.define(eq=False)
@@ -21,6 +65,7 @@ class WorkerSession:
     id: int
     worker: str
     expires: float
+    turns: Turns = attrs.field(factory=Turns)
     held: dict[str, Entry] = attrs.field(factory=dict)  #: by task id
 
     def lapsed(self, now: float) -> bool:
