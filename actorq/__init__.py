@@ -9,7 +9,7 @@ schedule_table,
 serialization/, parameters, signature,
 state, depends, context, limits, unique,
 terms, dependency_graph, dependencies, call,
-task, wire/
+task, wire/, queue_choice
 signals, statistics, dead_letters, reply,    the kernel: actors behind mailboxes
 mailbox, cell, ref, timers, actor,
 incarnation, restart, whereabouts,

@@ -13,6 +13,7 @@ import attrs
 
 from actorq.message import Delivery, Fence, TaskId, TaskMessage
 from actorq.progress import TaskProgress
+from actorq.queue_choice import QueueChoice
 from actorq.ref import Message
 from actorq.result import TaskResult
 
@@ -43,13 +44,6 @@ class OpenSession(Message["Session"]):
     deliver: Callable[[Batch], bool]
     allowance: int
     queues: QueueChoice | None = None  #: None: all, in turn
-
-
-class QueueChoice(NamedTuple):
-    """The queues that a worker serves: in strict order, or, with weights, each with its share."""
-
-    names: tuple[str, ...]
-    weights: tuple[float, ...] | None = None
 
 
 class Lease:

@@ -61,7 +61,11 @@ class Model:
         """The ids of what stands for each; all or none."""
         before = copy.deepcopy(self)
         try:
-            return [self.accept(message, now) for message in messages]
+            answers: dict[str, str] = {}
+            for message in messages:
+                if message.task_id not in answers:
+                    answers[message.task_id] = self.accept(message, now)
+            return [answers[message.task_id] for message in messages]
         except DuplicateTask:
             for field in attrs.fields(Model):
                 setattr(self, field.name, getattr(before, field.name))
@@ -255,6 +259,7 @@ class Model:
             else:
                 known.attempt -= 1
             later = said.ending in (Ending.RETRY, Ending.REQUEUE) and said.delay > 0
+            later = later and not self.has_expired(task_id, now)
             if known.cancelled:
                 self.end_cancelled(task_id)
             elif later:

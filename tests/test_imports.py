@@ -28,7 +28,7 @@ LAYERS: dict[str, set[str]] = {
     "values: what travels": {
         *("context", "message", "options", "parameters", "progress", "remote_error", "result"),
         *("retry", "crontab", "schedule", "schedule_table", "serialization", "signature", "task"),
-        *("limits", "state", "unique", "terms", "call"),
+        *("limits", "queue_choice", "state", "unique", "terms", "call"),
         *("depends", "dependency_graph", "dependencies"),
         "wire",
     },

@@ -53,7 +53,6 @@ from actorq.protocol import (
     Pause,
     Purge,
     PurgeDead,
-    QueueChoice,
     QueuedTask,
     QueueStatistics,
     Replay,
@@ -65,6 +64,7 @@ from actorq.protocol import (
     UnsavedResult,
     WaitIdle,
 )
+from actorq.queue_choice import QueueChoice
 from actorq.ref import Message
 from actorq.reply import Reply
 from actorq.state import State

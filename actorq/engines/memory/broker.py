@@ -17,11 +17,11 @@ from actorq.protocol import (
     Ending,
     Notice,
     Outcome,
-    QueueChoice,
     QueuedTask,
     QueueStatistics,
     Settlement,
 )
+from actorq.queue_choice import QueueChoice
 
 
 # A Ctrl-C between two lines of a transition would leave a task in no place or in two, and the queue

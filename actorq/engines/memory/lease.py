@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from actorq.protocol import QueueChoice
+from actorq.queue_choice import QueueChoice
 
 
 if TYPE_CHECKING:

@@ -43,11 +43,11 @@ from actorq.protocol import (
     Ending,
     Notice,
     Outcome,
-    QueueChoice,
     QueuedTask,
     QueueStatistics,
     Settlement,
 )
+from actorq.queue_choice import QueueChoice
 from actorq.remote_error import dump_error
 from actorq.result import TaskResult
 from actorq.unique import OnConflict
@@ -132,14 +132,15 @@ class Queue:
             self._check_keys(messages, now)
         live = self.live
         stand_ins: dict[int, str] = {}
+        stood_for: dict[str, str] = {}
         for index, message in enumerate(messages):
             task_id = message.task_id
             if task_id in live or task_id in self.done or task_id in self.dead:
                 continue
             if unique and message.terms is not None and message.terms.unique is not None:
-                stand_in = self._resolve(message, message.terms, now)
+                stand_in = stood_for.get(task_id) or self._resolve(message, message.terms, now)
                 if stand_in is not None:
-                    stand_ins[index] = stand_in
+                    stand_ins[index] = stood_for[task_id] = stand_in
                     continue
             self._accept(message, now)
         if not stand_ins:
@@ -395,7 +396,7 @@ class Queue:
                 entry.requeues += 1
             if entry.cancelled:
                 self._end_unreported(entry, TaskCancelled(_CANCELLED_BETWEEN), Ending.CANCELLED)
-            elif settlement.delay > 0:
+            elif settlement.delay > 0 and not _has_expired(entry, now):
                 self._schedule(entry, now + settlement.delay)
             else:
                 self._make_ready(entry, now)
@@ -460,8 +461,7 @@ class Queue:
             self.admission.give_back(terms, now)
 
     def _make_ready(self, entry: Entry, now: float, *, park: bool = False) -> None:
-        terms = entry.message.terms
-        if terms is not None and terms.expires_at is not None and terms.expires_at <= now:
+        if _has_expired(entry, now):
             self._expire(entry, now)
             return
         entry.state = _READY
@@ -752,10 +752,18 @@ class Queue:
         )
 
 
+def _has_expired(entry: Entry, now: float) -> bool:
+    terms = entry.message.terms
+    return terms is not None and terms.expires_at is not None and terms.expires_at <= now
+
+
 _CANCELLED_BETWEEN = "the task was cancelled"
 
 
 def _check_same_call(known: TaskMessage, other: TaskMessage) -> None:
+    unique = None if known.terms is None else known.terms.unique
+    if unique is not None and unique.on_conflict is OnConflict.DEBOUNCE:
+        return  # it may have taken the arguments of a later call
     same = (
         known.task_name == other.task_name
         and known.args == other.args
