@@ -150,16 +150,15 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(data=st.data(), ids=st.lists(st.sampled_from(IDS), min_size=1, max_size=5))
     def enqueue(self, data: st.DataObject, ids: list[str]) -> None:
         batch = data.draw(calls(self.now, ids))
-        seen = {
-            i: known.message.task_name
-            for i, known in self.model.tasks.items()
-            if known.state not in _ENDED and not is_debounced(known.message)
-        }
-        clash = False
-        for sent in batch:
-            clash |= seen.get(sent.task_id, sent.task_name) != sent.task_name
-            if not is_debounced(sent):
-                seen.setdefault(sent.task_id, sent.task_name)
+        live = [k.message for k in self.model.tasks.values() if k.state not in _ENDED]
+        firsts = {each.task_id: each for each in reversed(batch)}
+        clash = any(
+            earlier.task_id == sent.task_id
+            and earlier.task_name != sent.task_name
+            and not is_debounced(earlier)
+            for sent in batch
+            for earlier in (*live, firsts[sent.task_id])
+        )
         if clash:  # all or none
             with pytest.raises(DuplicateTaskId, match="belongs to another call already"):
                 self.queue.enqueue(batch, self.now)

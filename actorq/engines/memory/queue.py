@@ -137,8 +137,11 @@ class Queue:
             task_id = message.task_id
             if task_id in live or task_id in self.done or task_id in self.dead:
                 continue
+            if task_id in stood_for:
+                stand_ins[index] = stood_for[task_id]
+                continue
             if unique and message.terms is not None and message.terms.unique is not None:
-                stand_in = stood_for.get(task_id) or self._resolve(message, message.terms, now)
+                stand_in = self._resolve(message, message.terms, now)
                 if stand_in is not None:
                     stand_ins[index] = stood_for[task_id] = stand_in
                     continue
