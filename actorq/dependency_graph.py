@@ -212,14 +212,16 @@ class _Builder:
             annotation = read_annotation(origin, parameter)
             mark = mark_of(annotation, parameter.default)
             if mark is None:
-                self._check_is_not_needed(parameter, annotation)
+                self._check_is_not_needed(origin, parameter, annotation)
             elif parameter.kind in _STARS or parameter.kind is parameter.POSITIONAL_ONLY:
                 raise self._error(f"{where} is marked, and cannot be passed by its name")
             else:
                 annotation = _substituted(bare(annotation), types)
                 yield parameter.name, self.place(mark, annotation, where)
 
-    def _check_is_not_needed(self, parameter: inspect.Parameter, annotation: Any) -> None:
+    def _check_is_not_needed(
+        self, call: Any, parameter: inspect.Parameter, annotation: Any
+    ) -> None:
         if parameter.default is not parameter.empty or parameter.kind in _STARS:
             return
         if bare(annotation) in (Context, Progress, State):
@@ -227,6 +229,8 @@ class _Builder:
             remedy = f"write `{parameter.name}: actorq.{known}`"
         else:
             remedy = "mark it with Depends(...), or give it a default"
+            if inspect.isclass(call):
+                remedy += f", or supply it all: `broker.with_dependency({_name(call)}, value)`"
         raise self._error(
             f"nothing fills in its parameter {parameter.name!r}: {remedy}. (A dependency does not "
             f"see the arguments of the task; `ctx.message` has them.)"

@@ -104,8 +104,9 @@ async def _clean_up(
     entered: list[_Entered], ended: BaseException | None, scope: trio.CancelScope, grace: float
 ) -> BaseException | None:
     """Leave all of them, the last one first; how the attempt has ended after that."""
-    scope.shield = True
-    scope.deadline = trio.current_time() + grace
+    if any(one.is_async for one in entered):  # the others do not await
+        scope.shield = True
+        scope.deadline = trio.current_time() + grace
     while entered:
         one = entered.pop()
         try:
@@ -187,8 +188,8 @@ def _is_cancelled(error: BaseException | None) -> bool:
 
 def _is_cancelled_from_outside(scope: trio.CancelScope) -> bool:
     """Whether something round the attempt is cancelled; also if its clean-up has run out of time."""
-    scope.shield = False
+    shield, scope.shield = scope.shield, False
     try:
         return trio.current_effective_deadline() == -math.inf
     finally:
-        scope.shield = True
+        scope.shield = shield

@@ -95,14 +95,18 @@ def Depends(  # noqa: N802 - as FastAPI has it
 
 
 def mark_of(annotation: Any, default: Any) -> Dependency | None:
-    """The mark of a parameter, in its default or in its `Annotated[...]`."""
-    if isinstance(default, Dependency):
-        return default
+    """The mark of a parameter, in its default or in its `Annotated[...]`.
+
+    A default of `Depends()` says only that callers need not pass it.
+    """
+    marked = default if isinstance(default, Dependency) else None
+    if marked is not None and marked.dependency is not None:
+        return marked
     if get_origin(annotation) is Annotated:
         for said in reversed(get_args(annotation)[1:]):  # FastAPI too takes the last
             if isinstance(said, Dependency):
                 return said
-    return None
+    return marked
 
 
 def bare(annotation: Any) -> Any:

@@ -225,6 +225,19 @@ def test_a_dependency_may_be_said_in_the_annotation() -> None:
     assert simulate(main) == "a function!"
 
 
+def test_an_annotation_may_have_a_default_for_type_checkers() -> None:
+    """`Depends()` as the default leaves it to the annotation; `Depends(f)` there goes before it."""
+
+    @actorq.task
+    async def report(
+        it: Annotated[str, Depends(a_function)] = Depends(),
+        other: Annotated[str, Depends(a_function)] = Depends(an_async_function),
+    ) -> list[str]:
+        return [it, other]
+
+    assert run(report) == ["function", "async function"]
+
+
 def test_what_returns_a_context_manager_is_not_entered() -> None:
     """A lock that a function returns is a lock: only generators are cleaned up behind."""
     lock = threading.Lock()
@@ -1202,6 +1215,10 @@ def needs_by_position(it: str = Depends(a_function), /) -> str:
     [
         (needs_a_name, r"needs_a_name: nothing fills in its parameter 'name': mark it"),
         (needs_the_context, r"write `ctx: actorq\.Context = actorq\.Depends\(\)`"),
+        (
+            Database,
+            r"'url': mark it .*, or supply it all: `broker.with_dependency\(Database, value\)`",
+        ),
         (needs_by_position, r"parameter 'it' is marked, and cannot be passed by its name"),
         (type, "type has no readable signature|nothing fills in"),
         (Repository, "parameter 'model' is marked with Depends.., and nothing supplies ~Model"),

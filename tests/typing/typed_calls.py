@@ -5,9 +5,10 @@ Read by mypy and pyright in `tests/test_typing.py`; nothing here is run.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
-from typing import Any, assert_type
+from typing import Annotated, Any, assert_type
 
 import attrs
 import trio
@@ -103,6 +104,145 @@ async def report(path: str, ctx: actorq.Context = Depends()) -> None:
     await ctx.set_progress(actorq.TaskProgress(progress=0.5, status="half"))
     assert_type(ctx.system, actorq.System)
     await ctx.system.enqueue(fibonacci, 3)
+
+
+# --- dependencies ---
+
+
+class Database:
+    """The application's."""
+
+    async def save(self) -> int:
+        """Not of interest."""
+        return 1
+
+    def __enter__(self) -> str:
+        return "what nobody enters"
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def get_database() -> Database:
+    """A function."""
+    return Database()
+
+
+async def get_database_soon() -> Database:
+    """An async function."""
+    return Database()
+
+
+def yield_database() -> Iterator[Database]:
+    """A generator."""
+    yield Database()
+
+
+def generate_database() -> Generator[Database, None, None]:
+    """A generator, said in full."""
+    yield Database()
+
+
+async def yield_database_soon() -> AsyncIterator[Database]:
+    """An async generator."""
+    yield Database()
+
+
+async def generate_database_soon() -> AsyncGenerator[Database, None]:
+    """An async generator, said in full."""
+    yield Database()
+
+
+@contextmanager
+def open_database() -> Iterator[Database]:
+    """A context manager."""
+    yield Database()
+
+
+@asynccontextmanager
+async def open_database_soon() -> AsyncIterator[Database]:
+    """An async context manager."""
+    yield Database()
+
+
+class GetsDatabase:
+    """Its instances are dependencies."""
+
+    async def __call__(self) -> Database:
+        """Not of interest."""
+        return Database()
+
+
+GETS_DATABASE = GetsDatabase()
+
+
+class AppState(actorq.State):
+    """With types."""
+
+    database: Database
+
+
+DatabaseDependency = Annotated[Database, Depends(get_database)]
+
+
+@actorq.task
+async def everything(
+    path: str,
+    a: Database = Depends(get_database),
+    b: Database = Depends(get_database_soon),
+    c: Database = Depends(yield_database, use_cache=False),
+    d: Database = Depends(yield_database_soon),
+    e: Database = Depends(open_database),
+    f: Database = Depends(open_database_soon),
+    g: Database = Depends(Database),
+    h: Database = Depends(GETS_DATABASE),
+    i: Database = Depends(lambda: Database()),
+    j: Database = Depends(),
+    k: Database = Depends(generate_database),
+    m: Database = Depends(generate_database_soon),
+    state: AppState = Depends(),
+    progress: actorq.Progress = Depends(),
+) -> int:
+    """Each has the type of its value; callers pass none of them."""
+    assert_type(await a.save(), int)
+    assert_type(state.database, Database)
+    await progress.set(1, 2, status="half", meta={"a": 1})
+    async for word in progress.track(["a", "b"]):
+        assert_type(word, str)
+    return 1
+
+
+@actorq.task
+async def annotated(path: str, db: DatabaseDependency = Depends()) -> int:
+    """The default makes it one that callers need not pass."""
+    return await db.save()
+
+
+@actorq.task
+async def annotated_only(path: str, db: DatabaseDependency) -> int:
+    """For a type checker, callers must pass it."""
+    return await db.save()
+
+
+assert_type(Depends(get_database), Database)
+assert_type(Depends(get_database_soon), Database)
+assert_type(Depends(yield_database), Database)
+assert_type(Depends(yield_database_soon), Database)
+assert_type(Depends(open_database), Database)
+assert_type(Depends(open_database_soon), Database)
+assert_type(Depends(Database), Database)
+
+
+async def with_dependencies(sys: actorq.System) -> None:
+    """Nobody passes what is injected, though a test may."""
+    await sys.enqueue(everything, "a.csv")
+    await sys.enqueue(annotated, "a.csv")
+    await everything("a.csv", a=Database())
+    sys.state.database = Database()
+    with broker.override(get_database, yield_database):
+        broker.dependency_overrides[get_database] = lambda: Database()
+    broker.dependency_overrides = {}
+    broker.state = AppState()
+    assert_type(broker.with_dependency(Database, Database()), actorq.InMemoryBroker)
 
 
 broker = actorq.InMemoryBroker().with_result_backend(

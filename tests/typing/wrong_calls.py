@@ -8,6 +8,10 @@ What cannot be told by types stands at the end, unmarked.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
 import attrs
 
 import actorq
@@ -78,6 +82,57 @@ broker = actorq.InMemoryBroker()
 async def greet(name: str, *, loud: bool = False) -> str:
     """Bound."""
     return name
+
+
+def get_text() -> str:
+    """A function."""
+    return "text"
+
+
+async def get_text_soon() -> str:
+    """An async function."""
+    return "text"
+
+
+async def yield_text() -> AsyncIterator[str]:
+    """An async generator."""
+    yield "text"
+
+
+@asynccontextmanager
+async def open_text() -> AsyncIterator[str]:
+    """An async context manager."""
+    yield "text"
+
+
+@actorq.task
+async def with_wrong_types(
+    a: int = Depends(get_text),  # error
+    b: int = Depends(get_text_soon),  # error
+    c: int = Depends(yield_text),  # error
+    d: int = Depends(open_text),  # error
+    e: int = Depends(str),  # error
+    f: int = Depends(5),  # error
+    g: str = Depends(get_text, cache=False),  # error
+    right: str = Depends(get_text),
+) -> None:
+    """What is given is not what is asked for."""
+
+
+@actorq.task
+async def annotated_only(path: str, text: Annotated[str, Depends(get_text)]) -> None:
+    """Type checkers read: callers must pass it."""
+
+
+async def dependencies(sys: actorq.System, progress: actorq.Progress) -> None:
+    """Not filled in by callers; not called with what it does not take."""
+    await sys.enqueue(with_wrong_types, right=5)  # error
+    await sys.enqueue(annotated_only, "a.csv")  # error
+    await progress.set("1")  # error
+    await progress.set(1, 2, "half")  # error
+    broker.override(get_text, "fake")  # error
+    broker.dependency_overrides[get_text] = "fake"  # error
+    broker.state = {}  # error
 
 
 async def actors(sys: actorq.System, counter: actorq.ActorRef[Add | Get]) -> None:
