@@ -7,17 +7,17 @@ progress, result, remote_error, message,     values: what travels
 options, retry, crontab, schedule,
 schedule_table,
 serialization/, parameters, signature,
-state, depends, context, limits, unique,
-terms, dependency_graph, dependencies, call,
-task, wire/, queue_choice
+state, import_name, depends, context, limits,
+unique, terms, dependency_graph, dependencies,
+call, task, wire/, queue_choice
 signals, statistics, dead_letters, reply,    the kernel: actors behind mailboxes
 mailbox, cell, ref, timers, actor,
 incarnation, restart, whereabouts,
 supervisor, kernel
 chain, clock, protocol, wiring, middleware,  what the five actors of a queue share
-job, dependency_resolver, captured_log,
-attempt, lifespan, slots, conclusion,
-reporter, runner
+job, process_child, processes,
+dependency_resolver, captured_log, attempt,
+lifespan, slots, conclusion, reporter, runner
 actors/                                      result backend, broker, middleware, worker pool, scheduler
 engines/                                     where queues, results and schedules are kept
 middlewares/                                 to be plugged in
@@ -74,6 +74,7 @@ from actorq.errors import (
     UnknownOption,
     UnsupportedOption,
     WorkerLost,
+    WorkerProcessDied,
 )
 from actorq.handle import ProgressUpdates, TaskHandle
 from actorq.ids import uuid4, uuid7
@@ -192,6 +193,7 @@ __all__ = [
     "UnknownOption",
     "UnsupportedOption",
     "WorkerLost",
+    "WorkerProcessDied",
     "__version__",
     "at",
     "cron",

@@ -20,6 +20,7 @@ from actorq.context import Context
 from actorq.dependencies import Dependencies
 from actorq.dependency_resolver import call_with_dependencies
 from actorq.errors import TaskTimeout
+from actorq.processes import Processes
 from actorq.task import Task
 
 
@@ -34,6 +35,7 @@ class Attempt:
     timeout: float | None
     threads: trio.CapacityLimiter
     dependencies: Dependencies
+    processes: Processes
     captured: CapturedLog | None = None
 
     async def run(
@@ -51,8 +53,15 @@ class Attempt:
     async def _with_log(self) -> Any:
         """Keep what it logs, if that is wanted."""
         if self.captured is None:
-            return await self._limited()
+            return await self._in_its_place()
         with self.captured.capturing():
+            return await self._in_its_place()
+
+    async def _in_its_place(self) -> Any:
+        """Wait until there is a process, if it needs one: that is no part of its time."""
+        if self.task.options.executor != "process":
+            return await self._limited()
+        async with self.processes.free:
             return await self._limited()
 
     async def _limited(self) -> Any:
@@ -89,6 +98,8 @@ class Attempt:
     async def _execute(self, kwargs: dict[str, Any]) -> Any:
         """Run the function where it belongs."""
         task, args = self.task, self.args
+        if task.options.executor == "process":
+            return await self.processes.run(task, self.context.message, self.captured)
         if task.is_async:
             return await task.function(*args, **kwargs)
         # A thread cannot be killed: cancellation waits for its end, and

@@ -6,6 +6,7 @@ Imports nothing of the package: everything else imports this.
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 
@@ -211,6 +212,40 @@ class TaskTimeout(ActorqError, TimeoutError):
 
 class TaskCancelled(ActorqError):
     """The task was cancelled before it could end by itself."""
+
+
+class WorkerProcessDied(ActorqError):
+    """The process in which the attempt ran (`executor="process"`) died under it.
+
+    `exitcode` is what it ended with; less than 0: the number of the signal that killed it; None: it
+    is not known.
+    """
+
+    def __init__(self, task_name: str, exitcode: int | None) -> None:
+        super().__init__(f"the process that ran task {task_name} {_how_it_died(exitcode)}")
+        self.task_name = task_name
+        self.exitcode = exitcode
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.task_name, self.exitcode)
+
+
+def _how_it_died(exitcode: int | None) -> str:
+    if exitcode is None:
+        return "died"
+    if exitcode >= 0:
+        return f"ended by itself, with exit code {exitcode}"
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        name = f"signal {-exitcode}"
+    return f"was killed by {name}{_SUSPECTS.get(name, '')}"
+
+
+_SUSPECTS = {
+    "SIGKILL": " (as the system does when memory runs out)",
+    "SIGSEGV": " (a fault in native code)",
+}
 
 
 class WorkerLost(ActorqError):

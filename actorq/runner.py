@@ -12,6 +12,7 @@ from types import TracebackType
 import attrs
 import trio
 
+from actorq import attempt, processes
 from actorq.attempt import Attempt
 from actorq.captured_log import CapturedLog
 from actorq.chain import ChainDown, is_signal
@@ -93,7 +94,7 @@ class Runner:
                 context = self._context_of(job, message)
                 if options.capture_logs:
                     job.captured = CapturedLog()
-                attempt = Attempt(
+                whole = Attempt(
                     task,
                     args,
                     kwargs,
@@ -101,9 +102,10 @@ class Runner:
                     options.timeout,
                     self.threads,
                     self._wiring.dependencies,
+                    self._wiring.processes,
                     job.captured,
                 )
-                value = await attempt.run(around)
+                value = await whole.run(around)
             job.scope = None
             job.value = task.signature.return_dump(value)
         except (ArgumentsError, NotSerializable) as unfit:
@@ -169,6 +171,12 @@ def _is_stray(error: BaseException) -> bool:
 
 def _users_part(traceback: TracebackType | None) -> TracebackType | None:
     """From the task's function on: how it was called tells its author nothing."""
-    while traceback is not None and traceback.tb_frame.f_code.co_filename == __file__:
+    users = traceback
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename in _OURS:
+            users = traceback.tb_next
         traceback = traceback.tb_next
-    return traceback
+    return users
+
+
+_OURS = {__file__, attempt.__file__, processes.__file__}

@@ -39,6 +39,7 @@ from actorq.handle import TaskHandle, ask_again
 from actorq.job import current_slot
 from actorq.kernel import Kernel, open_kernel
 from actorq.message import TaskId, TaskMessage
+from actorq.processes import Processes, check_process
 from actorq.protocol import (
     AreUp,
     Count,
@@ -69,7 +70,7 @@ QUEUE = "queue"
 class System(Composition, Kernel):
     """An open queue.  Made by `open_system`."""
 
-    def __init__(self, broker: Broker, concurrency: int) -> None:
+    def __init__(self, broker: Broker, concurrency: int, processes: int | None = None) -> None:
         environment = current_environment()
         super().__init__(environment)
         self._broker = broker
@@ -87,6 +88,7 @@ class System(Composition, Kernel):
             hooks=chain.hooks,
             wire=broker.wire,
             dependencies=broker.dependencies,
+            processes=Processes(processes),
             system=self,
         )
         self._pool: ActorRef[GetPoolStatistics]
@@ -234,6 +236,8 @@ class System(Composition, Kernel):
             return False
         if known is None:
             self.wiring.dependencies.recipe_of(task)
+            if task.options.executor == "process":
+                check_process(task)
         return self.wiring.tasks.add(
             task
         )  # a copy made by using() is no news; a conflict is refused
@@ -410,6 +414,7 @@ async def open_system(
     *,
     tasks: Iterable[Task[..., Any]] = (),
     concurrency: int = 100,
+    processes: int | None = None,
     grace: float = 30.0,
     shutdown_timeout: float | None = None,
     intensity: int = 3,
@@ -419,10 +424,11 @@ async def open_system(
     """Open a task queue for the body of `async with`; in memory, unless a *broker* says otherwise.
 
     *tasks*: further tasks to know (those with a `schedule`, above all).  *concurrency*: tasks that run
-    at a time.  *grace*: seconds that running tasks have to finish when the body ends; what has not
-    begun is given back.  *shutdown_timeout*: seconds for the whole shutdown (*grace* + 10 unless told).
-    *intensity*, *period*, *backoff*: the restarts that your own actors, started with `sys.spawn`, may
-    have, and how soon.
+    at a time.  *processes*: worker processes for tasks with `executor="process"`, at most (as many as
+    this program may use processors unless told).  *grace*: seconds that running tasks have to finish
+    when the body ends; what has not begun is given back.  *shutdown_timeout*: seconds for the whole
+    shutdown (*grace* + 10 unless told).  *intensity*, *period*, *backoff*: the restarts that your own
+    actors, started with `sys.spawn`, may have, and how soon.
 
     Surfaces the body's own exception, naked, if nothing else failed; `SystemFailed` from a group if an
     actor's failure ended the system.  When it has exited, nothing of it runs any more.
@@ -436,6 +442,10 @@ async def open_system(
         )
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
         raise ValueError(f"concurrency expects a whole number >= 1; got {concurrency!r}")
+    if processes is not None and (
+        isinstance(processes, bool) or not isinstance(processes, int) or processes < 1
+    ):
+        raise ValueError(f"processes expects a whole number >= 1 or None; got {processes!r}")
     _check_seconds("grace", grace)
     if shutdown_timeout is None:
         shutdown_timeout = grace + 10.0
@@ -451,13 +461,15 @@ async def open_system(
                 f"this {type(middleware).__name__} is open in another system already; make one for "
                 f"each broker"
             )
-    system = System(broker, concurrency)
+    system = System(broker, concurrency, processes)
     for task in tasks:
         if not isinstance(task, Task):
             raise TaskDefinitionError(f"open_system(tasks=...) expects tasks; got {task!r}")
         system.wiring.tasks.add(task)
     for task in system.wiring.tasks:
         broker.dependencies.recipe_of(task)
+        if task.options.executor == "process":
+            check_process(task)
     backoff = backoff or Backoff()
     broker._taken = True
     try:
@@ -475,5 +487,6 @@ async def open_system(
                     yield system
             finally:
                 broker._system = None
+                await system.wiring.processes.aclose()
     finally:
         broker._taken = False

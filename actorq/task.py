@@ -17,6 +17,7 @@ from actorq.call import Call, Enqueueable
 from actorq.context import Context
 from actorq.depends import Dependency, mark_of
 from actorq.errors import OptionError, TaskDefinitionError, TaskNotBound
+from actorq.import_name import ImportName
 from actorq.message import TaskMessage
 from actorq.options import Options, TaskOptions
 from actorq.parameters import Injected
@@ -87,6 +88,12 @@ class Task(Enqueueable[P, R], Generic[P, R]):
         updated = self.options.updated(options, where=f"{self.name}.using()")
         _check_filters(self, updated)
         _check_executor(self.function, self.is_async, updated)
+        if (updated.executor == "process") != (self.options.executor == "process"):
+            raise OptionError(
+                f"{self.name}.using(): where a task runs does not travel with a call; say it in the "
+                f"decorator, or make another task: "
+                f"`task(name=..., executor={updated.executor!r})({self.__name__}.function)`"
+            )
         return self._copy(updated)
 
     def _copy(self, options: TaskOptions) -> Self:
@@ -230,6 +237,8 @@ def _check_executor(function: Callable[..., Any], is_async: bool, options: TaskO
             f"{function.__qualname__} is {kind} function: executor={options.executor!r} cannot run "
             f"it; leave the option out"
         )
+    if options.executor == "process":
+        ImportName.of(function)
 
 
 def _check_filters(task: Task[..., Any], updated: TaskOptions) -> None:

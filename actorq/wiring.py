@@ -13,6 +13,7 @@ import attrs
 from actorq.chain import Chain
 from actorq.clock import EngineClock
 from actorq.dependencies import Dependencies
+from actorq.processes import Processes
 from actorq.protocol import BrokerMessage, MiddlewareMessage, ResultMessage
 from actorq.ref import ActorRef
 from actorq.task import TaskRegistry
@@ -37,4 +38,5 @@ class Wiring:
     results: ActorRef[ResultMessage] = attrs.field(init=False)
     broker: ActorRef[BrokerMessage] = attrs.field(init=False)
     middleware: ActorRef[MiddlewareMessage] = attrs.field(init=False)
+    processes: Processes = attrs.field(factory=Processes)
     system: System | None = None

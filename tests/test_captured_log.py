@@ -20,7 +20,7 @@ from actorq.captured_log import MAX_LOG, CapturedLog
 from actorq.testing import Tape, schedules, simulate
 
 
-log = logging.getLogger("shop.cart")
+log = logging.getLogger("capture.cart")
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def _is_installed() -> bool:
 
 def _messages(text: str | None) -> list[str]:
     assert text is not None
-    return re.findall(r"shop\.cart: (.*)", text)
+    return re.findall(r"capture\.cart: (.*)", text)
 
 
 async def _result(task: actorq.Task[..., Any], *args: Any) -> actorq.TaskResult[Any]:
@@ -61,8 +61,8 @@ async def test_what_a_task_logs_comes_back() -> None:
     assert outcome.return_value == 3
     assert outcome.log is not None
     first, *rest = outcome.log.splitlines()
-    assert re.fullmatch(r"\d{4}-\S+ \S+ DEBUG shop\.cart: looking at 3 teas", first)
-    assert rest[0].endswith("ERROR shop.cart: no tea")
+    assert re.fullmatch(r"\d{4}-\S+ \S+ DEBUG capture\.cart: looking at 3 teas", first)
+    assert rest[0].endswith("ERROR capture.cart: no tea")
     assert rest[1].startswith("Traceback")
     assert rest[-1] == "KeyError: 'tea'"
 
@@ -288,7 +288,7 @@ async def test_what_cannot_be_formatted_is_named(capsys: pytest.CaptureFixture[s
     assert outcome.log is not None
     wrong, asked, nameless, half = outcome.log.splitlines()
     assert re.search(
-        r"INFO shop.cart: \(cannot be shown: TypeError, .*captured_log.py:\d+\)", wrong
+        r"INFO capture.cart: \(cannot be shown: TypeError, .*captured_log.py:\d+\)", wrong
     )
     assert asked.endswith("asked for its name")
     assert "ValueError" in nameless
@@ -315,7 +315,7 @@ async def test_warnings_are_still_printed_where_nothing_is_configured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Python's handler of last resort falls silent when there is any other; ours stands in for it."""
-    own = logging.getLogger("shop.own")
+    own = logging.getLogger("capture.own")
 
     @actorq.task(capture_logs=True)
     async def buy() -> None:

@@ -118,6 +118,15 @@ def test_schedules() -> None:
     assert output.count("kettle") == 1
 
 
+def test_processes() -> None:
+    """Another process, a timeout that kills, a death with its cause."""
+    output = run("processes.py")
+    assert "runs elsewhere: True" in output
+    assert "78498 primes" in output
+    assert "stopped after 0.5 s" in output
+    assert "was killed by SIGKILL" in output
+
+
 # --- a result backend of one's own --------------------------------------------------------------
 
 

@@ -28,7 +28,7 @@ LAYERS: dict[str, set[str]] = {
     "values: what travels": {
         *("context", "message", "options", "parameters", "progress", "remote_error", "result"),
         *("retry", "crontab", "schedule", "schedule_table", "serialization", "signature", "task"),
-        *("limits", "queue_choice", "state", "unique", "terms", "call"),
+        *("import_name", "limits", "queue_choice", "state", "unique", "terms", "call"),
         *("depends", "dependency_graph", "dependencies"),
         "wire",
     },
@@ -38,7 +38,8 @@ LAYERS: dict[str, set[str]] = {
     },
     "what the five actors share": {
         *("attempt", "captured_log", "chain", "clock", "conclusion", "dependency_resolver", "job"),
-        *("lifespan", "middleware", "protocol", "reporter", "runner", "slots", "wiring"),
+        *("lifespan", "middleware", "process_child", "processes", "protocol", "reporter"),
+        *("runner", "slots", "wiring"),
     },
     "the five actors": {"actors"},
     "engines and what is plugged in": {"engines", "middlewares"},
