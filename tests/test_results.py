@@ -40,6 +40,13 @@ class TestInMemoryResultBackend(ResultBackendSuite):
         return InMemoryResultBackend()
 
 
+class TestEncodedResultBackend(ResultBackendSuite):
+    @pytest.fixture
+    def backend(self, tmp_path: Path) -> ResultBackend:
+        """In memory, as bytes."""
+        return InMemoryResultBackend(encoded=True)
+
+
 class TestFileResultBackend(ResultBackendSuite):
     @pytest.fixture
     def backend(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ResultBackend:

@@ -135,6 +135,8 @@ class Broker(Actor[BrokerMessage]):
 
     #: Seconds for which a worker's jobs are its own without a sign of life.
     lease: float = 30.0
+    #: Whether an engine that keeps no bytes is to count them all the same.
+    counts_bytes: bool = False
     _counter: Counter
     _wiring: Wiring
 
@@ -267,9 +269,11 @@ class Broker(Actor[BrokerMessage]):
     def with_size_limit(self, size_limit: int | None) -> Self:
         """Refuse messages and results of more bytes (4 MiB unless told; None: no limit).
 
-        Returns this broker.
+        A broker that keeps no bytes counts those of messages only if it is told this: it encodes
+        each to see how large it is.  Returns this broker.
         """
         self.wire = self.wire.limited(size_limit)
+        self.counts_bytes = size_limit is not None
         return self
 
     # --- dependencies ---

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Sequence
 
+import attrs
 import trio
 
 from actorq.actors.broker import Broker
 from actorq.actors.result_backend import ResultBackend
 from actorq.engines.memory.queue import Queue, Verdict
 from actorq.engines.memory.results import InMemoryResultBackend
+from actorq.engines.memory.sealed import seal, seal_anyhow, shown, unseal
+from actorq.errors import EnvelopeError
 from actorq.message import Delivery, TaskMessage
 from actorq.protocol import (
     DeadTask,
@@ -45,6 +49,8 @@ for transition in (
 ):
     trio.lowlevel.enable_ki_protection(transition)
 
+log = logging.getLogger("actorq.broker")
+
 #: Results that a broker without a backend of its own keeps.
 DEFAULT_RESULTS = 10_000
 
@@ -53,32 +59,68 @@ class InMemoryBroker(Broker):
     """Keeps the queue in this process: survives the crash of any actor, not of the process.
 
     *lease*: seconds without a sign of life after which a worker's jobs are given to others.
+    *encoded*: keep messages and results as bytes, as engines outside the process do: in the format
+    that was chosen, signed and encrypted if that was.
     Without `with_result_backend`, the latest 10,000 results are kept in memory.
     """
 
-    def __init__(self, *, lease: float = 30.0) -> None:
+    def __init__(self, *, lease: float = 30.0, encoded: bool = False) -> None:
         if not lease > 0:
             raise ValueError(f"lease must be more than 0 seconds; got {lease!r}")
+        self.encoded = encoded
         super().__init__()
         self.lease = lease
         self.queue = Queue(lease=lease)
 
     def default_result_backend(self) -> ResultBackend:
         """In memory, the latest 10,000."""
-        return InMemoryResultBackend(max_stored_results=DEFAULT_RESULTS)
+        return InMemoryResultBackend(max_stored_results=DEFAULT_RESULTS, encoded=self.encoded)
 
     async def store(self, messages: Sequence[TaskMessage], now: float) -> tuple[str, ...] | None:
         """See `Queue.enqueue`."""
+        if self.encoded:
+            messages = [seal(message, self.wire) for message in messages]
+        elif self.counts_bytes:
+            for message in messages:
+                self.wire.encode_message(message)
         return self.queue.enqueue(messages, now)
 
     async def claim(self, session: int, limit: int, now: float) -> tuple[Delivery, ...]:
         """See `Queue.claim`."""
+        if self.encoded:
+            return self._claim_sealed(session, limit, now)
         return self.queue.claim(session, limit, now)
+
+    @trio.lowlevel.enable_ki_protection
+    def _claim_sealed(self, session: int, limit: int, now: float) -> tuple[Delivery, ...]:
+        """What can be read; the rest goes to the dead letters, and hurts nobody (promise 42)."""
+        readable: list[Delivery] = []
+        while len(readable) < limit:
+            claimed = self.queue.claim(session, limit - len(readable), now)
+            if not claimed:
+                break
+            for delivery in claimed:
+                try:
+                    message = unseal(delivery.message, self.wire)
+                except EnvelopeError as error:
+                    log.warning("task %s cannot be decoded: %s", delivery.fence.task_id, error)
+                    reason = f"cannot be decoded: {error}"
+                    self.queue.bury(delivery.fence, reason, error, now)
+                else:
+                    readable.append(delivery._replace(message=message))
+        return tuple(readable)
 
     async def settle(
         self, session: int, settlements: Sequence[Settlement], now: float
     ) -> tuple[bool, ...]:
         """See `Queue.settle`."""
+        if self.encoded:
+            settlements = [
+                each._replace(then=tuple([seal_anyhow(one, self.wire) for one in each.then]))
+                if each.then
+                else each
+                for each in settlements
+            ]
         return self.queue.settle(session, settlements, now)
 
     async def open_session(self, worker: str, now: float, queues: QueueChoice | None = None) -> int:
@@ -129,16 +171,24 @@ class InMemoryBroker(Broker):
 
     async def dead_tasks(self) -> tuple[DeadTask, ...]:
         """The dead letters, oldest first."""
-        return tuple(self.queue.dead.values())
+        return tuple([self._shown(dead) for dead in self.queue.dead.values()])
 
     async def dead_task(self, task_id: str) -> DeadTask | None:
         """One of them."""
-        return self.queue.dead.get(task_id)
+        dead = self.queue.dead.get(task_id)
+        return None if dead is None else self._shown(dead)
+
+    def _shown(self, dead: DeadTask) -> DeadTask:
+        if not self.encoded:
+            return dead
+        return attrs.evolve(dead, message=shown(dead.message, self.wire))
 
     async def replay(
         self, pairs: Sequence[tuple[str, TaskMessage]], now: float
     ) -> tuple[bool, ...]:
         """See `Queue.replay`."""
+        if self.encoded:
+            pairs = [(task_id, seal(message, self.wire)) for task_id, message in pairs]
         return self.queue.replay(pairs, now)
 
     async def purge_dead(self, task_ids: Sequence[str] | None) -> int:
@@ -147,7 +197,10 @@ class InMemoryBroker(Broker):
 
     async def queued_tasks(self, queue: str | None, limit: int) -> tuple[QueuedTask, ...]:
         """See `Queue.tasks`."""
-        return self.queue.tasks(queue, limit)
+        found = self.queue.tasks(queue, limit)
+        if not self.encoded:
+            return found
+        return tuple([attrs.evolve(each, message=shown(each.message, self.wire)) for each in found])
 
     async def purge(self, queue: str, now: float) -> int:
         """See `Queue.purge`."""

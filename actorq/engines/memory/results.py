@@ -58,9 +58,10 @@ class InMemoryResultBackend(ResultBackend):
 
     *max_stored_results*: how many (100 unless told; -1: all).  Who waits for a result that was evicted
     gets a `ResultGetError` at once.  A waiter that was there before the result always gets it.
+    *encoded*: keep them as bytes, as backends outside the process do.
     """
 
-    def __init__(self, max_stored_results: int = 100) -> None:
+    def __init__(self, max_stored_results: int = 100, *, encoded: bool = False) -> None:
         if isinstance(max_stored_results, bool) or not isinstance(max_stored_results, int):
             raise TypeError(
                 f"max_stored_results expects a whole number, or -1 for no limit; "
@@ -72,10 +73,14 @@ class InMemoryResultBackend(ResultBackend):
                 f"{max_stored_results}; to keep nothing, use DummyResultBackend()"
             )
         self.max_stored_results = max_stored_results
+        self.encoded = encoded
         self.table = ResultTable(max_stored_results)
 
     async def set_result(self, task_id: str, result: TaskResult[Any]) -> None:
         """Store *result*; the oldest one goes if there are too many."""
+        if self.encoded:
+            data = self.wire.encode_result(task_id, result)
+            result = TaskResult(return_value=data, attempts=result.attempts)
         self.table.put(task_id, result)
 
     async def get_result(self, task_id: str, with_logs: bool = True) -> TaskResult[Any]:
@@ -83,6 +88,9 @@ class InMemoryResultBackend(ResultBackend):
         result = self.table.results.get(task_id)
         if result is None:
             raise ResultGetError(f"there is no result of task {task_id!r} (yet)")
+        if self.encoded:
+            data: Any = result.return_value
+            result = self.wire.decode_result(data, task_id)
         return result if with_logs or result.log is None else attrs.evolve(result, log=None)
 
     async def is_result_ready(self, task_id: str) -> bool:
