@@ -37,6 +37,7 @@ class Attempt:
     dependencies: Dependencies
     processes: Processes
     captured: CapturedLog | None = None
+    by_deadline: bool = False  #: the timeout is what its enqueuer's deadline leaves
 
     async def run(
         self, around: Callable[[Context], AbstractContextManager[None]] | None = None
@@ -91,6 +92,10 @@ class Attempt:
         return value
 
     def _too_late(self) -> TaskTimeout:
+        if self.by_deadline:
+            return TaskTimeout(
+                f"task {self.task.name} was stopped after {self.timeout:g} s at its enqueuer's deadline"
+            )
         return TaskTimeout(
             f"task {self.task.name} ran longer than its timeout of {self.timeout:g} s"
         )

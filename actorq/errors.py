@@ -6,7 +6,9 @@ Imports nothing of the package: everything else imports this.
 
 from __future__ import annotations
 
+import math
 import signal
+from datetime import timedelta
 from typing import Any
 
 
@@ -264,6 +266,55 @@ class TaskLeftBehind(ActorqError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (str(self), self.task_id)
+
+
+# --- what a task may raise to say what is to become of it ---------------------------------------
+
+
+class Retry(ActorqError):
+    """Raised by a task: this attempt failed; again after *delay* seconds, or by the policy's back-off.
+
+    It counts as a failed attempt, and the task's `retries` bound it; filters are not asked.  Raise it
+    `from` the error that is the reason: that is what is told when there is no further attempt.
+    """
+
+    def __init__(self, delay: float | timedelta | None = None, reason: str = "") -> None:
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+        if seconds is not None and (
+            isinstance(seconds, bool)
+            or not isinstance(seconds, int | float)
+            or not 0 <= seconds < math.inf
+        ):
+            raise OptionError(
+                f"Retry(delay) expects a finite number of seconds >= 0, a timedelta, or None for the "
+                f"policy's back-off; got {delay!r}"
+            )
+        when = "again" if seconds is None else f"again in {seconds:g} s"
+        super().__init__(f"{when}: {reason}" if reason else when)
+        self.delay = seconds
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.delay, self.reason)
+
+
+class NoResult(ActorqError):
+    """Raised by a task: it is done, and stores no result.
+
+    Who waits for its result gets `ResultGetError` at once.
+    """
+
+
+class Requeued(ActorqError):
+    """Raised in a task by `ctx.requeue()`, to end the attempt: let it pass."""
+
+
+class RetriesExhausted(ActorqError):
+    """The task raised `Retry`, and no further attempt is allowed; its cause is the reason."""
+
+
+class NotAcknowledged(ActorqError):
+    """A task with ack="manual" ended again and again without `await ctx.ack()`."""
 
 
 # --- results ------------------------------------------------------------------------------------

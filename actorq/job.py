@@ -28,6 +28,7 @@ class Job:
 
     __slots__ = (
         "acked",
+        "acking",
         "began",
         "begun",
         "cancelled",
@@ -38,10 +39,12 @@ class Job:
         "final",
         "lost",
         "message",
+        "requeue",
         "result",
         "scope",
         "settlement",
         "task",
+        "unstored",
         "value",
         "waits",
     )
@@ -55,6 +58,11 @@ class Job:
         self.cancelled = False  #: somebody cancelled it
         self.lost = False  #: its lease is gone: whatever it did counts for nothing
         self.acked = False  #: the broker knows how it ended
+        self.acking: trio.Event | None = None  #: `ctx.ack()` was called; set when the broker knows
+        self.requeue: float | None = (
+            None  #: `ctx.requeue()` was called: go back after so many seconds
+        )
+        self.unstored: Exception | None = None  #: why it has no result that could be stored
         self.waits = 0  #: tasks of this job that wait for other jobs
         self.captured: CapturedLog | None = None  #: what its function logged, if that was asked for
         self.value: Any = None  #: what its function returned, as plain data

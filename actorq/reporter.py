@@ -121,6 +121,10 @@ class Reporter:
             if job.result is not None and job.message.options.ack is AckMode.WHEN_SAVED:
                 self._store(jobs)
                 return
+        mute = [job for job in jobs if job.unstored is not None]
+        if mute:
+            self._pool.start_soon(self._report_unstored, mute, name="pool: no result")
+            jobs = [job for job in jobs if job.unstored is None]
         early = [job for job in jobs if job.message.options.ack is _WHEN_EXECUTED]
         if early:
             self._pool.start_soon(self._report_early, early, name="pool: ack, then store")
@@ -150,6 +154,13 @@ class Reporter:
         for job in lost:
             self.drop(job)
         return [job for job in jobs if not job.lost]
+
+    async def _report_unstored(self, jobs: list[Job]) -> None:
+        """Nothing is stored for these: tell who waits, then settle."""
+        for job in jobs:
+            assert job.unstored is not None
+            await self._wiring.results.tell(UnsavedResult(job.fence.task_id, job.unstored))
+        self._settle(self._still_ours(jobs))
 
     async def _report_early(self, jobs: list[Job]) -> None:
         """ack=when_executed: acknowledge, then store."""
@@ -290,6 +301,26 @@ class Reporter:
     async def _run_post_save(self, job: Job) -> None:
         assert job.result is not None
         await self._wiring.chain.post_save(job.message, job.result)
+
+    async def acknowledge(self, job: Job) -> None:
+        """Have the queue forget a job that runs on.
+
+        In a task of the pool's: whatever becomes of the wait in the function, the job learns of it.
+        """
+        if job.acking is None:
+            job.acking = trio.Event()
+            ending = Ending.CANCELLED if job.cancelled else Ending.DONE
+            job.settlement = Settlement(job.fence, ending)
+            self._pool.start_soon(self._acknowledge, job, job.acking, name="pool: acknowledge")
+        await job.acking.wait()
+        await trio.lowlevel.checkpoint()
+
+    async def _acknowledge(self, job: Job, done: trio.Event) -> None:
+        if not job.lost and not await self.settle_early([job]):
+            job.lost = True
+            if job.scope is not None:
+                job.scope.cancel("actorq: the lease of this job was lost")
+        done.set()
 
     async def settle_early(self, jobs: list[Job]) -> bool:
         """Acknowledge before the result is stored, and know it; False if a lease was lost."""

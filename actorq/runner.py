@@ -18,7 +18,7 @@ from actorq.captured_log import CapturedLog
 from actorq.chain import ChainDown, is_signal
 from actorq.conclusion import conclude
 from actorq.context import Context
-from actorq.errors import ArgumentsError, NotSerializable, StaleResult
+from actorq.errors import ArgumentsError, NotSerializable, StaleResult, TaskTimeout
 from actorq.job import Job
 from actorq.message import TaskMessage
 from actorq.middleware import AFTER_EXECUTE
@@ -33,6 +33,28 @@ from actorq.wiring import Wiring
 log = logging.getLogger("actorq.worker")
 
 _WHEN_RECEIVED = AckMode.WHEN_RECEIVED
+_GOES_ON = (Ending.RETRY, Ending.REQUEUE)
+
+
+class _Hold:
+    """What a running task may do with its delivery."""
+
+    __slots__ = ("_job", "_reporter")
+
+    def __init__(self, job: Job, reporter: Reporter) -> None:
+        self._job = job
+        self._reporter = reporter
+
+    @property
+    def is_acked(self) -> bool:
+        return self._job.acked
+
+    async def acknowledge(self) -> None:
+        await self._reporter.acknowledge(self._job)
+
+    async def put_back(self, delay: float) -> None:
+        await trio.lowlevel.checkpoint()
+        self._job.requeue = delay
 
 
 class Runner:
@@ -84,7 +106,7 @@ class Runner:
                 scope.cancel("actorq: cancelled before it began")
                 await trio.lowlevel.checkpoint()  # promise 36: not even up to its first await
             around = self._around
-            if options.is_bare and task.is_bare:
+            if options.is_bare and task.is_bare and message.terms is None:
                 if around is None:
                     value = await task.function(*args, **kwargs)
                 else:
@@ -94,16 +116,18 @@ class Runner:
                 context = self._context_of(job, message)
                 if options.capture_logs:
                     job.captured = CapturedLog()
+                timeout, by_deadline = _limit(message, job.began)
                 whole = Attempt(
                     task,
                     args,
                     kwargs,
                     context,
-                    options.timeout,
+                    timeout,
                     self.threads,
                     self._wiring.dependencies,
                     self._wiring.processes,
                     job.captured,
+                    by_deadline,
                 )
                 value = await whole.run(around)
             job.scope = None
@@ -153,12 +177,29 @@ class Runner:
                 SetProgress(message.task_id, plain, job.fence.attempt, self._pool.lease)
             )
 
-        return Context(message, job.fence, report, self._wiring.system)
+        return Context(message, job.fence, report, self._wiring.system, _Hold(job, self._reporter))
+
+
+def _limit(message: TaskMessage, now: float) -> tuple[float | None, bool]:
+    """Seconds that the attempt may take; and whether it is its enqueuer's deadline that says so."""
+    timeout = message.options.timeout
+    if message.terms is None or message.terms.deadline is None:
+        return timeout, False
+    left = message.terms.deadline - now
+    if timeout is not None and timeout <= left:
+        return timeout, False
+    if left <= 0:
+        raise TaskTimeout(
+            f"task {message.task_name} was not begun: its enqueuer's deadline had passed"
+        )
+    return left, True
 
 
 def _close(job: Job) -> None:
     job.error = None  # its traceback keeps the function's frames alive
-    if job.settlement is not None and job.settlement.ending is Ending.RETRY:
+    if job.unstored is not None or (
+        job.settlement is not None and job.settlement.ending in _GOES_ON
+    ):
         job.result = None  # the last attempt's is the task's
 
 

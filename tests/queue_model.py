@@ -266,6 +266,9 @@ class Model:
                 known.state, known.due = State.SCHEDULED, now + said.delay
                 self.waiting.append(task_id)
             else:
+                if said.ending is Ending.REQUEUE:
+                    self.numbers += 1
+                    known.number = self.numbers
                 self.back(task_id, now)
                 known.parked = said.ending is Ending.PARK and known.state is State.READY
         return True

@@ -397,6 +397,8 @@ class ResultBackend(Actor[ResultMessage]):
 
 
 def _unsaved(task_id: str, error: Exception) -> ResultGetError:
+    if isinstance(error, ResultGetError):
+        return ResultGetError(*error.args)  # there is none: nothing has failed
     failure = ResultGetError(f"the result of task {task_id!r} could not be stored: {error}")
     failure.__cause__ = error
     return failure

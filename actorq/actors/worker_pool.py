@@ -30,6 +30,7 @@ from actorq.errors import (
     WorkerLost,
 )
 from actorq.job import Job, current_slot
+from actorq.message import TaskId
 from actorq.options import AckMode
 from actorq.protocol import (
     Allow,
@@ -45,6 +46,7 @@ from actorq.protocol import (
     SetResults,
     Settle,
     Settlement,
+    UnsavedResult,
 )
 from actorq.ref import Message
 from actorq.reporter import Reporter
@@ -188,7 +190,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._hand_over([job for job in jobs if job.acked])
         # after a crash, what had begun counts as an attempt: the next session takes it (promise 29)
         self._give_back([job for job in jobs if self._draining or not job.begun])
-        self._doubt([job for job in jobs if not job.acked and job.message.options.ack in _EARLY])
+        self._doubt([job for job in jobs if not job.acked and _may_be_acked(job)])
 
     async def _tell_the_end(self) -> None:
         """Jobs whose clean-up waits for other jobs must not hold up the end of this life."""
@@ -213,6 +215,9 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
             if result is None and job.settlement is not None:
                 if job.settlement.ending is Ending.RETRY:
                     continue
+                if job.unstored is not None:
+                    self._tell_unstored(job.fence.task_id, job.unstored)
+                    continue
                 error = WorkerLost(
                     f"the worker ended while task {job.fence.task_id} ran, and its ack mode "
                     f"({job.message.options.ack.value}) forbids another attempt"
@@ -225,6 +230,12 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 self._wiring.results.tell_nowait(SetResults(tuple(outcomes)))
             except (MailboxFull, ActorStopped):  # (their tracebacks tell nothing)
                 log.warning("the results of %d acknowledged tasks are lost", len(outcomes))
+
+    def _tell_unstored(self, task_id: TaskId, why: Exception) -> None:
+        try:
+            self._wiring.results.tell_nowait(UnsavedResult(task_id, why))
+        except (MailboxFull, ActorStopped):
+            log.warning("who waits for task %s does not hear that it has no result", task_id)
 
     def _doubt(self, jobs: list[Job]) -> None:
         """These may have been acknowledged just now: whether they live, only the broker knows."""
@@ -457,6 +468,8 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
     async def _finish(self, slot: Slot, job: Job) -> None:
         """However the job ended: what follows from it, its hooks, its report."""
         reporter = self._reporter
+        if job.acking is not None:
+            await job.acking.wait()  # the function did not wait for its `ctx.ack()`
         if job.lost:
             reporter.drop(job)
         else:
@@ -511,6 +524,11 @@ async def _park(
         return trio.lowlevel.Abort.SUCCEEDED
 
     await trio.lowlevel.wait_task_rescheduled(abort)
+
+
+def _may_be_acked(job: Job) -> bool:
+    """Whether the broker may have been told of its end already, and not have answered yet."""
+    return job.acking is not None or job.message.options.ack in _EARLY
 
 
 def _is_tainted(clean: contextvars.Context) -> bool:

@@ -402,6 +402,11 @@ class Queue:
             elif settlement.delay > 0 and not _has_expired(entry, now):
                 self._schedule(entry, now + settlement.delay)
             else:
+                if (
+                    ending is Ending.REQUEUE
+                ):  # behind what waits, or it would take its own turn again
+                    self._numbers += 1
+                    entry.number = self._numbers
                 self._make_ready(entry, now)
         else:
             entry.attempt -= 1  # it does not count
