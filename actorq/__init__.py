@@ -21,7 +21,7 @@ lifespan, slots, conclusion, reporter, runner
 actors/                                      result backend, broker, middleware, worker pool, scheduler
 engines/                                     where queues, results and schedules are kept
 middlewares/                                 to be plugged in
-handle, composition/, system                 what the user holds
+handle, composition/, operations, system     what the user holds
 testing/                                     drawn schedules, virtual time, faults
 """
 
@@ -44,6 +44,7 @@ from actorq.errors import (
     ActorStopped,
     ArgumentsError,
     AskDeadlock,
+    DeadTaskNotFound,
     DuplicateTask,
     DuplicateTaskId,
     EnqueueUncertain,
@@ -89,7 +90,7 @@ from actorq.message import Fence, TaskId, TaskMessage
 from actorq.middleware import Middleware
 from actorq.options import AckMode, TaskOptions
 from actorq.progress import Progress, TaskProgress
-from actorq.protocol import DeadTask, QueueStatistics
+from actorq.protocol import DeadTask, QueuedTask, QueueStatistics
 from actorq.ref import ActorRef, Message
 from actorq.reply import Reply
 from actorq.restart import Backoff, Restart, Strategy
@@ -126,6 +127,7 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "DeadTask",
+    "DeadTaskNotFound",
     "Depends",
     "DummyResultBackend",
     "DuplicateTask",
@@ -158,6 +160,7 @@ __all__ = [
     "Progress",
     "ProgressUpdates",
     "QueueStatistics",
+    "QueuedTask",
     "Rate",
     "Reject",
     "Reply",

@@ -176,6 +176,10 @@ class DuplicateTaskId(ActorqError, ValueError):
     """A different task with this id was accepted before."""
 
 
+class DeadTaskNotFound(ActorqError, LookupError):
+    """There is no dead letter of this id (any more)."""
+
+
 class DuplicateTask(ActorqError):
     """A call with the same `unique` key is in the queue; `task_id` is that call's."""
 

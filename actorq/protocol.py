@@ -192,6 +192,10 @@ class WaitIdle(Message[None]):
 class ListDead(Message[tuple["DeadTask", ...]]):
     """The dead-lettered tasks, oldest first."""
 
+    task_name: str | None = None
+    queue: str | None = None
+    limit: int | None = None
+
 
 @attrs.frozen
 class GetDead(Message["DeadTask | None"]):
@@ -317,6 +321,7 @@ class Outcome(NamedTuple):
     task_id: TaskId
     result: TaskResult[Any]
     lease: Lease | None = None  #: under which it was made; refused if that is lost when handled
+    ttl: float | None = None  #: seconds that it is kept; None: as long as the backend likes
 
 
 @attrs.frozen

@@ -189,7 +189,12 @@ class Reporter:
         return tuple(
             [
                 # acknowledged early: there is no lease to lose
-                Outcome(job.fence.task_id, job.result, None if job.acked else lease)
+                Outcome(
+                    job.fence.task_id,
+                    job.result,
+                    None if job.acked else lease,
+                    job.message.options.result_ttl,
+                )
                 for job in jobs
                 if job.result is not None
             ]

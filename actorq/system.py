@@ -39,17 +39,15 @@ from actorq.handle import TaskHandle, ask_again
 from actorq.job import current_slot
 from actorq.kernel import Kernel, open_kernel
 from actorq.message import TaskId, TaskMessage
+from actorq.operations import Operations
 from actorq.processes import Processes, check_process
 from actorq.protocol import (
     AreUp,
-    Count,
-    DeadTask,
     Enqueue,
-    ListDead,
-    QueueStatistics,
     TaskKnown,
     WaitIdle,
 )
+from actorq.queue_choice import QueueChoice
 from actorq.ref import ActorRef
 from actorq.restart import Backoff, Strategy
 from actorq.schedule_table import ScheduleTable, Slot
@@ -67,10 +65,16 @@ R = TypeVar("R")
 QUEUE = "queue"
 
 
-class System(Composition, Kernel):
+class System(Composition, Operations, Kernel):
     """An open queue.  Made by `open_system`."""
 
-    def __init__(self, broker: Broker, concurrency: int, processes: int | None = None) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        concurrency: int,
+        processes: int | None = None,
+        queues: QueueChoice | None = None,
+    ) -> None:
         environment = current_environment()
         super().__init__(environment)
         self._broker = broker
@@ -93,6 +97,7 @@ class System(Composition, Kernel):
         )
         self._pool: ActorRef[GetPoolStatistics]
         self._concurrency = concurrency
+        self._queues = queues
 
     @property
     def state(self) -> State:
@@ -121,8 +126,9 @@ class System(Composition, Kernel):
         message = task.message(
             args, kwargs, task_id=task.options.task_id or self._new_id(), now=self.wiring.clock()
         )
-        await self._send((message,))
-        return TaskHandle(self, message.task_id, task, known=True)
+        stand_ins = await self._send((message,))
+        task_id = message.task_id if stand_ins is None else stand_ins[0]
+        return TaskHandle(self, task_id, task, known=True)
 
     async def enqueue_many(
         self, task: Task[..., R], calls: Iterable[Sequence[Any] | Mapping[str, Any]]
@@ -149,9 +155,8 @@ class System(Composition, Kernel):
                     f"such as [(1,), (2,)]; got {call!r}"
                 )
             messages.append(message)
-        if messages:
-            await self._send(tuple(messages))
-        return [TaskHandle(self, message.task_id, task, known=True) for message in messages]
+        ids = await self._send_all(tuple(messages))
+        return [TaskHandle(self, task_id, task, known=True) for task_id in ids]
 
     async def send(self, message: TaskMessage) -> TaskHandle[Any]:
         """Enqueue a message that was made elsewhere, as `TaskMessage.from_dict` reads it.
@@ -162,9 +167,8 @@ class System(Composition, Kernel):
             raise TypeError(f"send() expects a TaskMessage; got {message!r}")
         if current_slot.get() is None:
             self._check_open("send")
-        await self._send((message,))
-        task = self.wiring.tasks.get(message.task_name)
-        return TaskHandle(self, message.task_id, task, known=True)
+        (task_id,) = await self._send_all((message,))
+        return TaskHandle(self, task_id, self.wiring.tasks.get(message.task_name), known=True)
 
     async def send_encoded(self, data: bytes) -> TaskHandle[Any]:
         """Enqueue a message that was made elsewhere and is still bytes: see "The wire format".
@@ -221,9 +225,14 @@ class System(Composition, Kernel):
         for prepared in batch:
             for task in prepared.news:
                 await self._announce(task)
-        messages = tuple([prepared.message for prepared in batch])
-        await self._send(messages)
-        return tuple([message.task_id for message in messages])
+        return await self._send_all(tuple([prepared.message for prepared in batch]))
+
+    async def _send_all(self, messages: tuple[TaskMessage, ...]) -> tuple[TaskId, ...]:
+        stand_ins = await self._send(messages) if messages else None
+        return stand_ins or tuple([message.task_id for message in messages])
+
+    def _fresh_id(self) -> TaskId:
+        return self._new_id()
 
     def _check(self, task: Task[..., Any], what: str) -> bool:
         """Refuse what cannot be enqueued; True if the task is new here, and must be announced."""
@@ -251,15 +260,17 @@ class System(Composition, Kernel):
         except ActorStopped as stopped:
             raise SystemClosed(f"the system is closing ({stopped})") from None
 
-    async def _store(self, messages: tuple[TaskMessage, ...]) -> None:
+    async def _store(self, messages: tuple[TaskMessage, ...]) -> tuple[TaskId, ...] | None:
         try:
-            await self.wiring.broker.ask(Enqueue(messages))
+            return await self.wiring.broker.ask(Enqueue(messages))
         except ActorFailed as failed:
             raise EnqueueUncertain(tuple(each.task_id for each in messages)) from failed
         except ActorStopped as stopped:
             raise _closing(stopped) from None
 
-    async def _send_through_hooks(self, messages: tuple[TaskMessage, ...]) -> None:
+    async def _send_through_hooks(
+        self, messages: tuple[TaskMessage, ...]
+    ) -> tuple[TaskId, ...] | None:
         """Send by way of the middlewares: their hooks run here, in the enqueuer's task."""
         chain, hooks = self.wiring.chain, self.wiring.hooks
         if chain.life is None:
@@ -267,9 +278,10 @@ class System(Composition, Kernel):
         with chain.around_send(messages) if "around_send" in hooks else nullcontext():
             if "pre_send" in hooks:
                 messages = await chain.pre_send(messages)
-            await self._store(messages)
+            stand_ins = await self._store(messages)
             if "post_send" in hooks:
-                await chain.post_send(messages)
+                await chain.post_send(_stored(messages, stand_ins))
+        return stand_ins
 
     async def _wait_for_middlewares(self) -> None:
         while self.wiring.chain.life is None:
@@ -305,17 +317,9 @@ class System(Composition, Kernel):
             )
         await ask_again(self.wiring.broker, WaitIdle(scheduled))
 
-    async def queue_statistics(self) -> QueueStatistics:
-        """How many tasks are where.  Always a checkpoint."""
-        return await ask_again(self.wiring.broker, Count())
-
     async def pool_statistics(self) -> PoolStatistics:
         """How busy the worker pool is.  Always a checkpoint."""
         return await ask_again(self._pool, GetPoolStatistics())
-
-    async def dead_tasks(self) -> tuple[DeadTask, ...]:
-        """The tasks that failed for good, oldest first.  Always a checkpoint."""
-        return await ask_again(self.wiring.broker, ListDead())
 
     def actor(self, name: str) -> ActorRef[Any]:
         """The ref of one of the queue's actors: results, broker, middleware, pool or scheduler."""
@@ -336,7 +340,11 @@ class System(Composition, Kernel):
                 ActorSpec(lambda: results, "results", capacity=capacity),
                 ActorSpec(lambda: broker, "broker", capacity=capacity),
                 ActorSpec(lambda: MiddlewareChain(wiring.chain, self), "middleware"),
-                ActorSpec(lambda: WorkerPool(wiring, self._concurrency), "pool", drain=grace),
+                ActorSpec(
+                    lambda: WorkerPool(wiring, self._concurrency, queues=self._queues),
+                    "pool",
+                    drain=grace,
+                ),
                 ActorSpec(
                     lambda: Scheduler(
                         self._schedules, wiring.tasks, self.environment.wall, self._fire
@@ -364,6 +372,16 @@ class System(Composition, Kernel):
 
 
 _NONE: Mapping[str, Any] = {}
+
+
+def _stored(
+    messages: tuple[TaskMessage, ...], stand_ins: tuple[TaskId, ...] | None
+) -> tuple[TaskMessage, ...]:
+    """Without those for which others stand."""
+    if stand_ins is None:
+        return messages
+    both = zip(messages, stand_ins, strict=True)
+    return tuple([message for message, task_id in both if message.task_id == task_id])
 
 
 def _closing(stopped: ActorStopped) -> SystemClosed:
@@ -415,6 +433,7 @@ async def open_system(
     tasks: Iterable[Task[..., Any]] = (),
     concurrency: int = 100,
     processes: int | None = None,
+    queues: Sequence[str] | Mapping[str, float] | None = None,
     grace: float = 30.0,
     shutdown_timeout: float | None = None,
     intensity: int = 3,
@@ -425,10 +444,11 @@ async def open_system(
 
     *tasks*: further tasks to know (those with a `schedule`, above all).  *concurrency*: tasks that run
     at a time.  *processes*: worker processes for tasks with `executor="process"`, at most (as many as
-    this program may use processors unless told).  *grace*: seconds that running tasks have to finish
-    when the body ends; what has not begun is given back.  *shutdown_timeout*: seconds for the whole
-    shutdown (*grace* + 10 unless told).  *intensity*, *period*, *backoff*: the restarts that your own
-    actors, started with `sys.spawn`, may have, and how soon.
+    this program may use processors unless told).  *queues*: those that its workers serve: names in
+    strict order, or a mapping of names to weights; all unless told.  *grace*: seconds that running
+    tasks have to finish when the body ends; what has not begun is given back.  *shutdown_timeout*:
+    seconds for the whole shutdown (*grace* + 10 unless told).  *intensity*, *period*, *backoff*: the
+    restarts that your own actors, started with `sys.spawn`, may have, and how soon.
 
     Surfaces the body's own exception, naked, if nothing else failed; `SystemFailed` from a group if an
     actor's failure ended the system.  When it has exited, nothing of it runs any more.
@@ -461,7 +481,8 @@ async def open_system(
                 f"this {type(middleware).__name__} is open in another system already; make one for "
                 f"each broker"
             )
-    system = System(broker, concurrency, processes)
+    choice = None if queues is None else QueueChoice.read(queues)
+    system = System(broker, concurrency, processes, choice)
     for task in tasks:
         if not isinstance(task, Task):
             raise TaskDefinitionError(f"open_system(tasks=...) expects tasks; got {task!r}")

@@ -43,7 +43,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "the five actors": {"actors"},
     "engines and what is plugged in": {"engines", "middlewares"},
-    "what the user holds": {"handle", "composition", "system"},
+    "what the user holds": {"handle", "composition", "operations", "system"},
     "the package": {"actorq"},
     "tools for tests": {"testing"},
 }

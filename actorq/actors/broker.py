@@ -544,8 +544,8 @@ class Broker(Actor[BrokerMessage]):
                 await self.release(task_name)
             case Count():
                 return await self.statistics_of_queue()
-            case ListDead():
-                return await self.dead_tasks()
+            case ListDead(task_name, queue, limit):
+                return _chosen(await self.dead_tasks(), task_name, queue, limit)
             case GetDead(task_id):
                 return await self.dead_task(task_id)
             case Replay(pairs):
@@ -746,3 +746,15 @@ class Broker(Actor[BrokerMessage]):
             else:
                 reply.send(None)
         self._counter.idlers = still
+
+
+def _chosen(
+    dead: tuple[DeadTask, ...], task_name: str | None, queue: str | None, limit: int | None
+) -> tuple[DeadTask, ...]:
+    found = [
+        each
+        for each in dead
+        if task_name in (None, each.message.task_name)
+        and queue in (None, each.message.options.queue)
+    ]
+    return tuple(found[:limit])

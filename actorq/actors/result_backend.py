@@ -7,6 +7,7 @@ and progress streams are written here, once.  The instance that the user made se
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import logging
 from collections import OrderedDict, deque
@@ -39,6 +40,7 @@ from actorq.protocol import (
     UnsavedResult,
     WaitResult,
 )
+from actorq.ref import Message
 from actorq.reply import Reply
 from actorq.result import TaskResult
 from actorq.wire import Wire
@@ -78,12 +80,43 @@ class Ledger:
     doubts: OrderedDict[str, Exception | None] = attrs.field(factory=OrderedDict)
     #: Over all tasks and lives: a reader from an earlier life misses nothing of the next.
     numbers: Iterator[int] = attrs.field(factory=itertools.count)
+    #: Results with a time to live: when each ends; the heap has places of replaced ones as well.
+    ends: dict[str, float] = attrs.field(factory=dict)
+    ending: list[tuple[float, str]] = attrs.field(factory=list)
+
+    def note_end(self, task_id: str, ttl: float | None, now: float) -> None:
+        """A result was stored; it may replace one with another time to live."""
+        if ttl is None:
+            self.ends.pop(task_id, None)
+            return
+        self.ends[task_id] = now + ttl
+        heapq.heappush(self.ending, (now + ttl, task_id))
+
+    def next_end(self) -> float | None:
+        """When the next result ends; None if none does."""
+        while self.ending and self.ends.get(self.ending[0][1]) != self.ending[0][0]:
+            heapq.heappop(self.ending)
+        return self.ending[0][0] if self.ending else None
+
+    def take_ended(self, now: float) -> list[str]:
+        """The results whose time to live is over."""
+        ended = []
+        while (due := self.next_end()) is not None and due <= now:
+            _, task_id = heapq.heappop(self.ending)
+            del self.ends[task_id]
+            ended.append(task_id)
+        return ended
 
     def doubt(self, task_id: str, error: Exception | None) -> None:
         """Remember, and forget the oldest doubt if there are too many."""
         self.doubts[task_id] = error
         if len(self.doubts) > TASKS_KEPT:
             self.doubts.popitem(last=False)
+
+
+@attrs.frozen
+class _End(Message[None]):
+    """Results have outlived their time."""
 
 
 def join(waiting: list[Reply[Any]], reply: Reply[Any]) -> None:
@@ -206,12 +239,14 @@ class ResultBackend(Actor[ResultMessage]):
         self._desk = Desk()
         self._ledger = self._ledger or Ledger()
         await self.startup()
+        if self._ledger.ends:
+            self._set_alarm(self._wiring.clock())
 
     async def on_stop(self) -> None:
         """`shutdown`."""
         await self.shutdown()
 
-    async def receive(self, message: ResultMessage) -> Any:
+    async def receive(self, message: ResultMessage | _End) -> Any:
         """Answer one message; see `actorq.protocol`."""
         kind = type(message)
         if kind is SetResults:
@@ -236,12 +271,34 @@ class ResultBackend(Actor[ResultMessage]):
                     self._desk.logs.pop(task_id, None)
                 case UnsavedResult(task_id, error):
                     self._fail_waiters(task_id, error)
+                case _End():
+                    await self._drop_ended()
                 case DoubtResults(task_ids):
                     for task_id in task_ids:
                         self._doubt(task_id)
         except ResultBackendError as error:
             self.defer().fail(error)  # a refusal: the actor lives
         return None
+
+    def _set_alarm(self, now: float) -> None:
+        assert self._ledger is not None
+        due = self._ledger.next_end()
+        if due is None:
+            self.cancel_timer("end of results")
+        else:
+            self.set_timer("end of results", max(0.0, due - now), _End())  # type: ignore[arg-type]
+
+    async def _drop_ended(self) -> None:
+        assert self._ledger is not None
+        now = self._wiring.clock()
+        for task_id in self._ledger.take_ended(now):
+            try:
+                await self.delete_result(task_id)
+            except Exception:
+                log.exception("%s kept %s longer than it should", type(self).__name__, task_id)
+            self._desk.attempts.pop(task_id, None)
+            self._desk.logs.pop(task_id, None)
+        self._set_alarm(now)
 
     async def _guard(self, call: Any, kind: type[ResultBackendError], task_id: str) -> Any:
         """Await a subclass's method; whatever it raises becomes a refusal of *kind*."""
@@ -260,7 +317,9 @@ class ResultBackend(Actor[ResultMessage]):
         remembers = type(self).stored_attempt is ResultBackend.stored_attempt
         now = self._wiring.clock()
         verdicts: list[Exception | None] = []
-        for task_id, result, lease in outcomes:
+        ledger = self._ledger
+        assert ledger is not None
+        for task_id, result, lease, ttl in outcomes:
             lost = lease is not None and not lease.holds(now)
             if lost or result.attempts < self.stored_attempt(task_id):
                 verdicts.append(StaleResult(f"attempt {result.attempts} of {task_id!r} is stale"))
@@ -276,6 +335,9 @@ class ResultBackend(Actor[ResultMessage]):
                 failure.__cause__ = error
                 verdicts.append(failure)
                 continue
+            if ttl is not None or ledger.ends:
+                ledger.note_end(task_id, ttl, now)
+                self._set_alarm(now)
             if remembers:
                 self._desk.note_attempt(task_id, result.attempts)
             if self._known_doubts:

@@ -48,6 +48,7 @@ from actorq.protocol import (
     Settlement,
     UnsavedResult,
 )
+from actorq.queue_choice import QueueChoice
 from actorq.ref import Message
 from actorq.reporter import Reporter
 from actorq.result import TaskResult
@@ -129,9 +130,16 @@ class Inlet:
 class WorkerPool(Actor[Renew | GetPoolStatistics]):
     """Runs tasks, at most *concurrency* at a time."""
 
-    def __init__(self, wiring: Wiring, concurrency: int, worker: str = "local") -> None:
+    def __init__(
+        self,
+        wiring: Wiring,
+        concurrency: int,
+        worker: str = "local",
+        queues: QueueChoice | None = None,
+    ) -> None:
         self._wiring = wiring
         self._worker = worker
+        self._queues = queues
         self.session: int | None = None  #: None while none is open
         self.lease = Lease(0.0)
         self._lease_seconds = 0.0
@@ -224,7 +232,8 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 )
                 result = TaskResult(is_err=True, error=error, labels=dict(job.message.labels))
             if result is not None:
-                outcomes.append(Outcome(job.fence.task_id, result))
+                ttl = job.message.options.result_ttl
+                outcomes.append(Outcome(job.fence.task_id, result, ttl=ttl))
         if outcomes:
             try:
                 self._wiring.results.tell_nowait(SetResults(tuple(outcomes)))
@@ -271,7 +280,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         while True:
             try:
                 session = await self._wiring.broker.ask(
-                    OpenSession(self._worker, self._inlet, self.allowance())
+                    OpenSession(self._worker, self._inlet, self.allowance(), self._queues)
                 )
                 break
             except ActorFailed:

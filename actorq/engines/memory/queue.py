@@ -518,7 +518,8 @@ class Queue:
             labels=dict(entry.message.labels),
             attempts=max(entry.attempt, 1),
         )
-        self.outbox.append(Outcome(entry.message.task_id, result))
+        ttl = entry.message.options.result_ttl
+        self.outbox.append(Outcome(entry.message.task_id, result, ttl=ttl))
 
     def _withdraw(self, entry: Entry, now: float) -> None:
         """Out of scheduled or ready, to nowhere yet; its places there are void."""

@@ -1,0 +1,205 @@
+"""The methods of a system for whoever operates it: looking into its queues, and the dead letters."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from actorq.errors import (
+    ActorFailed,
+    ActorStopped,
+    DeadTaskNotFound,
+    EnqueueUncertain,
+    SystemClosed,
+)
+from actorq.handle import TaskHandle, ask_again
+from actorq.message import TaskId, TaskMessage
+from actorq.protocol import (
+    Count,
+    DeadTask,
+    GetDead,
+    ListDead,
+    ListTasks,
+    Pause,
+    Purge,
+    PurgeDead,
+    QueuedTask,
+    QueueStatistics,
+    Replay,
+)
+from actorq.serialization import dump
+from actorq.wiring import Wiring
+
+
+if TYPE_CHECKING:
+    from actorq.system import System
+
+
+class Operations:
+    """What `System` has for its operators."""
+
+    wiring: Wiring
+
+    @abstractmethod
+    def _fresh_id(self) -> TaskId:
+        """An id for a new task."""
+
+    # --- queues ---
+
+    async def queue_statistics(self) -> QueueStatistics:
+        """How many tasks are where.  Always a checkpoint."""
+        return await ask_again(self.wiring.broker, Count())
+
+    async def queued_tasks(
+        self, *, queue: str | None = None, limit: int = 100
+    ) -> tuple[QueuedTask, ...]:
+        """Tasks that have not ended, the first enqueued first; at most *limit*.
+
+        Always a checkpoint.
+        """
+        return await ask_again(self.wiring.broker, ListTasks(queue, limit))
+
+    async def pause(self, queue: str) -> None:
+        """Give no more tasks of *queue* to workers; what runs goes on.  Always a checkpoint."""
+        await ask_again(self.wiring.broker, Pause(queue, paused=True))
+
+    async def resume(self, queue: str) -> None:
+        """Give tasks of *queue* to workers again.  Always a checkpoint."""
+        await ask_again(self.wiring.broker, Pause(queue, paused=False))
+
+    async def purge(self, queue: str) -> int:
+        """Cancel every task that waits in *queue*; how many there were.  Always a checkpoint.
+
+        Who waits for one of them gets `TaskCancelled`.  What runs goes on.
+        """
+        return await ask_again(self.wiring.broker, Purge(queue))
+
+    # --- dead letters ---
+
+    async def dead_tasks(
+        self, *, task: str | None = None, queue: str | None = None, limit: int | None = None
+    ) -> tuple[DeadTask, ...]:
+        """The tasks that failed for good, oldest first; of one task, by its name, or of one queue.
+
+        Always a checkpoint.
+        """
+        return await ask_again(self.wiring.broker, ListDead(task, queue, limit))
+
+    async def dead_task(self, task_id: TaskId) -> DeadTask:
+        """One of them: its message, its reason, its error and traceback.
+
+        Always a checkpoint.  Raises `DeadTaskNotFound`.
+        """
+        found = await ask_again(self.wiring.broker, GetDead(task_id))
+        if found is None:
+            raise _not_found(task_id)
+        return found
+
+    async def replay(
+        self,
+        task_id: TaskId,
+        *,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> TaskHandle[Any]:
+        """Enqueue a dead letter again, under a new id, with other arguments if you say so.
+
+        The letter goes in the step in which the task is enqueued, so it is replayed once, whoever
+        else tries.  What was said of the call holds again, except when it was to start or to expire;
+        the label `replay_of` names the old id.  Middlewares' send hooks do not run: they have.
+
+        Always a checkpoint.  Raises `DeadTaskNotFound`, `ArgumentsError` if the new arguments do not
+        fit, `DuplicateTask` if its unique key is taken, and as `enqueue` does.
+        """
+        letter = await self.dead_task(task_id)
+        message = self._again(letter)
+        if args is not None or kwargs is not None:
+            message = self._edited(message, letter, args, kwargs)
+        (replayed,) = await self._replay([(task_id, message)])
+        if replayed is None:
+            raise _not_found(task_id)
+        return replayed
+
+    async def replay_all(
+        self,
+        task_ids: Iterable[TaskId] | None = None,
+        *,
+        task: str | None = None,
+        queue: str | None = None,
+    ) -> list[TaskHandle[Any]]:
+        """Replay these dead letters, or all; or all of one task, or of one queue.
+
+        Always a checkpoint.  Ids that are no dead letters (any more) are passed over.
+        """
+        letters = await self.dead_tasks(task=task, queue=queue)
+        if task_ids is not None:
+            wanted = set(task_ids)
+            letters = tuple([letter for letter in letters if letter.task_id in wanted])
+        replayed = await self._replay([(each.task_id, self._again(each)) for each in letters])
+        return [handle for handle in replayed if handle is not None]
+
+    async def purge_dead(self, task_ids: Iterable[TaskId] | None = None) -> int:
+        """Forget these dead letters, or all; how many there were.  Always a checkpoint."""
+        if isinstance(task_ids, str):
+            raise TypeError(f"purge_dead() expects a list of ids; write purge_dead([{task_ids!r}])")
+        chosen = None if task_ids is None else tuple(task_ids)
+        return await ask_again(self.wiring.broker, PurgeDead(chosen))
+
+    def _again(self, letter: DeadTask) -> TaskMessage:
+        old = letter.message
+        message = attrs.evolve(
+            old, task_id=self._fresh_id(), eta=None, enqueued_at=self.wiring.clock()
+        ).with_labels(replay_of=old.task_id)
+        if old.terms is None:
+            return message
+        return attrs.evolve(message, terms=attrs.evolve(old.terms, expires_at=None, deadline=None))
+
+    def _edited(
+        self,
+        message: TaskMessage,
+        letter: DeadTask,
+        args: Sequence[Any] | None,
+        kwargs: Mapping[str, Any] | None,
+    ) -> TaskMessage:
+        if args is not None and (isinstance(args, str) or not isinstance(args, Sequence)):
+            raise TypeError(f"replay(args=...) expects a list or a tuple; got {args!r}")
+        given: tuple[tuple[Any, ...], Mapping[str, Any]] = (
+            letter.message.args if args is None else tuple(args),
+            letter.message.kwargs if kwargs is None else kwargs,
+        )
+        task = self.wiring.tasks.get(message.task_name)
+        if task is None:  # its workers will say whether they fit
+            return attrs.evolve(
+                message, args=tuple(dump(list(given[0]))), kwargs=dump(dict(given[1]))
+            )
+        plain_args, plain_kwargs = task.signature.bind(*given, name=task.name)
+        return attrs.evolve(message, args=plain_args, kwargs=plain_kwargs)
+
+    async def _replay(
+        self, pairs: list[tuple[TaskId, TaskMessage]]
+    ) -> list[TaskHandle[Any] | None]:
+        try:
+            replayed = await self.wiring.broker.ask(Replay(tuple(pairs)))
+        except ActorFailed as failed:
+            raise EnqueueUncertain(tuple([message.task_id for _, message in pairs])) from failed
+        except ActorStopped as stopped:
+            raise SystemClosed(f"the system is closing; nothing was replayed ({stopped})") from None
+        system: System = self  # type: ignore[assignment]
+        return [
+            TaskHandle(
+                system, message.task_id, self.wiring.tasks.get(message.task_name), known=True
+            )
+            if done
+            else None
+            for (_, message), done in zip(pairs, replayed, strict=True)
+        ]
+
+
+def _not_found(task_id: TaskId) -> DeadTaskNotFound:
+    return DeadTaskNotFound(
+        f"there is no dead letter of task {task_id!r}: it did not fail for good, or was replayed or "
+        f"purged; `await sys.dead_tasks()` lists what there is"
+    )
