@@ -28,7 +28,7 @@ from actorq.message import TaskMessage
 from actorq.options import TaskOptions
 from actorq.progress import TaskProgress
 from actorq.result import TaskResult
-from actorq.serialization import MAX_DEPTH
+from actorq.serialization import MAX_DEPTH, dump, load
 from actorq.wire import (
     SIZE_LIMIT,
     CBORSerializer,
@@ -40,6 +40,8 @@ from actorq.wire import (
     Wire,
 )
 from actorq.wire.frame import Header, Kind, read_header
+from test_serialization import TYPES
+from test_serialization import same as same_typed
 
 
 KEYS = {name: bytes([n]) * 32 for n, name in enumerate(["one", "two", "three"])}
@@ -187,6 +189,17 @@ def test_any_kind_of_bytes_is_read(kind: Any) -> None:
     """What a driver hands out."""
     for wire in WIRES:
         assert wire.decode_message(kind(wire.encode_message(MESSAGE))).task_id == "id-1"
+
+
+@given(st.sampled_from(WIRES), TYPES.flatmap(lambda t: st.tuples(st.just(t[0]), t[1])))
+def test_a_value_of_any_supported_type_comes_back_from_every_wire(
+    wire: Wire, drawn: tuple[Any, Any]
+) -> None:
+    """T39: UUIDs, aware datetimes and all other types, with the default format as with any other."""
+    annotation, value = drawn
+    message = attrs.evolve(MESSAGE, args=(dump(value, annotation),))
+    (read,) = wire.decode_message(wire.encode_message(message)).args
+    assert same_typed(load(read, annotation), value)
 
 
 # --- formats --------------------------------------------------------------------------------------

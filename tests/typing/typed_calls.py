@@ -368,3 +368,16 @@ async def composing(sys: actorq.System) -> None:
         async for which, value in ended:
             assert_type(which, actorq.Call[int])
             assert_type(value, int)
+
+
+async def bytes_and_keys(sys: actorq.System) -> None:
+    """A broker stays what it is, whatever is chosen for it."""
+    memory = actorq.InMemoryBroker(encoded=True).with_serializer(
+        actorq.MsgpackSerializer(), also=[actorq.JSONSerializer(), actorq.CBORSerializer()]
+    )
+    assert_type(memory, actorq.InMemoryBroker)
+    assert_type(memory.with_signing({"a": b"", "b": b""}, use="a"), actorq.InMemoryBroker)
+    assert_type(memory.with_encryption({"a": b""}, accept_plain=True), actorq.InMemoryBroker)
+    assert_type(memory.with_size_limit(None), actorq.InMemoryBroker)
+    assert_type(memory.with_id_generator(actorq.uuid4), actorq.InMemoryBroker)
+    assert_type(await sys.send_encoded(b"{}"), actorq.TaskHandle[Any])

@@ -8,6 +8,8 @@ What cannot be told by types stands at the end, unmarked.
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
@@ -258,6 +260,20 @@ async def composing(sys: actorq.System) -> None:
         for _ in both:  # error
             pass
     del number
+
+
+async def bytes_and_keys(sys: actorq.System) -> None:
+    """Formats are objects, keys are bytes by their ids."""
+    memory = actorq.InMemoryBroker(encoded="yes")  # error
+    memory.with_serializer(json)  # error
+    memory.with_serializer(actorq.JSONSerializer)  # error
+    memory.with_serializer(actorq.JSONSerializer(), also=["msgpack"])  # error
+    memory.with_signing(b"key")  # error
+    memory.with_signing({"2025-01": "key"})  # error
+    memory.with_encryption({1: b"key"})  # error
+    memory.with_size_limit("1 MB")  # error
+    memory.with_id_generator(uuid.uuid4)  # error
+    await sys.send_encoded("{}")  # error
 
 
 async def what_types_cannot_tell(sys: actorq.System, counter: actorq.ActorRef[Add | Get]) -> None:
