@@ -76,18 +76,20 @@ class Attempt:
         """Fill in what is injected."""
         if not self.task.injected:
             return await self._in_time(self.kwargs, deadline)
+        recipe = self.dependencies.recipe_of(self.task)
+        if not recipe.steps:  # the context, or something else that is there already
+            return await self._in_time({**self.kwargs, **recipe.ready(self.context)}, deadline)
 
         async def call(values: dict[str, Any]) -> Any:
             return await self._in_time({**self.kwargs, **values}, deadline)
 
-        recipe = self.dependencies.recipe_of(self.task)
         return await call_with_dependencies(recipe, self.context, self.dependencies.grace, call)
 
     async def _in_time(self, kwargs: dict[str, Any], deadline: float) -> Any:
         """Run the function; the clean-up of what it was given is not counted."""
         value = await self._execute(kwargs)
         # a thread cannot be cancelled, and a function can swallow its cancellation
-        if trio.current_time() >= deadline:
+        if deadline < math.inf and trio.current_time() >= deadline:
             raise self._too_late()
         return value
 

@@ -57,6 +57,14 @@ class Recipe:
     parameters: tuple[tuple[str, int], ...]  #: the task's own
     opens: bool  #: whether there is something to clean up
 
+    def ready(self, context: Context) -> dict[str, Any]:
+        """The values, if there are no steps."""
+        constants = self.constants
+        return {
+            name: constants[place] if place else context  # CONTEXT is the first
+            for name, place in self.parameters
+        }
+
 
 @attrs.frozen
 class Supply:

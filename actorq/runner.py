@@ -12,7 +12,7 @@ from types import TracebackType
 import attrs
 import trio
 
-from actorq import attempt, processes
+from actorq import attempt, dependency_resolver, processes
 from actorq.attempt import Attempt
 from actorq.captured_log import CapturedLog
 from actorq.chain import ChainDown, is_signal
@@ -220,4 +220,4 @@ def _users_part(traceback: TracebackType | None) -> TracebackType | None:
     return users
 
 
-_OURS = {__file__, attempt.__file__, processes.__file__}
+_OURS = {__file__, attempt.__file__, dependency_resolver.__file__, processes.__file__}

@@ -614,6 +614,22 @@ def test_clean_up_goes_in_reverse_and_sees_the_failure() -> None:
     ]
 
 
+def test_the_traceback_begins_with_the_task() -> None:
+    """How its dependencies were made and told of it says nothing to its author."""
+
+    @actorq.task(timeout=5)
+    async def fail(it: str = Depends(opens("a"))) -> None:
+        raise LookupError("on purpose")
+
+    with pytest.raises(LookupError) as caught:
+        run(fail)
+    remote = "".join(getattr(caught.value, "__notes__", [])) + str(caught.value.__cause__)
+    assert "on purpose" in remote
+    assert "in fail" in remote
+    for caller in ("runner.py", "attempt.py", "dependency_resolver.py", "contextlib.py"):
+        assert caller not in remote
+
+
 def test_a_dependency_that_fails_to_open_closes_those_before_it() -> None:
     """Its exception is theirs, and the attempt's."""
 
