@@ -129,14 +129,7 @@ async def _leave(one: _Entered, ended: BaseException | None) -> bool:
     """Clean up behind one; True if it wants *ended* to be forgotten, which nobody may want."""
     told = (None, None, None) if ended is None else (type(ended), ended, ended.__traceback__)
     left = one.manager.__aexit__(*told) if one.is_async else one.manager.__exit__(*told)
-    try:
-        return bool(await left if one.is_async else left)
-    finally:
-        generator = getattr(one.manager, "gen", None)
-        if inspect.isasyncgen(
-            generator
-        ):  # one that yields again is closed here, not by the collector
-            await generator.aclose()
+    return bool(await left if one.is_async else left)
 
 
 def _unless_late(

@@ -453,6 +453,25 @@ def test_values_of_the_application_are_given_by_their_type() -> None:
     assert run(look, broker=broker)
 
 
+def test_what_is_supplied_may_be_exchanged_while_the_system_is_open() -> None:
+    """From the next attempt on."""
+    broker = InMemoryBroker().with_dependency(Database, Database("first"))
+
+    @broker.task
+    async def look(db: Database = Depends(), state: State = Depends()) -> str:
+        return f"{db.url} {state.name}"
+
+    async def main() -> list[str]:
+        async with open_system(broker):
+            broker.state.name = "one"
+            results = [await (await look.kiq()).result()]
+            broker.with_dependency(Database, Database("second"))
+            broker.state = State(name="two")
+            return [*results, await (await look.kiq()).result()]
+
+    assert simulate(main) == ["first one", "second two"]
+
+
 def test_a_class_is_made_if_nothing_is_supplied() -> None:
     """As in FastAPI: `x: Class = Depends()` is short for `Depends(Class)`."""
 
@@ -872,9 +891,11 @@ def test_a_dependency_may_hold_a_nursery_open() -> None:
         return "done"
 
     assert run(work, False) == "done"
+    records = collected_logs()
     with pytest.raises(ValueError, match="on purpose"):
         run(work, True)
     assert log == ["closed"]
+    assert not [each for each in records() if "clean-up" in each]  # a group of the same is no news
 
 
 def test_what_a_dependency_cancels_it_explains() -> None:
@@ -919,6 +940,38 @@ def test_what_a_dependency_cancels_it_explains() -> None:
         *("open a", "a sees TooSlowError", "close a"),
         *("open a", "a sees RuntimeError", "close a"),
     ]
+
+
+def test_a_ctrl_c_in_a_clean_up_ends_the_system() -> None:
+    """It is nobody's failure; what is further out is closed before."""
+
+    async def interrupted(inner: str = Depends(opens("a"))) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            raise KeyboardInterrupt
+
+    @actorq.task
+    async def work(it: None = Depends(interrupted)) -> None:
+        raise ValueError("on purpose")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(work)
+    assert log == ["open a", "a sees KeyboardInterrupt", "close a"]
+
+
+def test_who_returns_too_late_has_run_out_of_time() -> None:
+    """A function that swallows its cancellation; its dependencies see why it counts for nothing."""
+
+    @actorq.task(timeout=5)
+    async def stubborn(it: str = Depends(opens("a"))) -> str:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(6)
+        return "late"
+
+    with pytest.raises(TaskTimeout):
+        run(stubborn)
+    assert log == ["open a", "a sees TaskTimeout", "close a"]
 
 
 def test_a_clean_up_after_a_success_is_bounded() -> None:
