@@ -496,9 +496,11 @@ class Broker(Actor[BrokerMessage]):
     # --- the actor ---
 
     async def on_start(self) -> None:
-        """Set up a new counter, then `startup`."""
+        """Set up a new counter, then `startup`; what was parked for tasks known here is so no more."""
         self._counter = Counter()
         await self.startup()
+        for task in self._wiring.tasks:  # a system before this one may not have known it
+            await self.release(task.name)
         await self.promote(self._wiring.clock())
         self._arm()
         self._publish()
