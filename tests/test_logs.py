@@ -212,3 +212,24 @@ def test_a_level_that_is_off_formats_nothing() -> None:
     logged = Logged(logging.INFO)
     run_one_of_each(logged, Logging(logged.logger, arguments=True))
     assert {each.levelname for each in logged.handler.records} == {"INFO", "WARNING", "ERROR"}
+
+
+def test_what_a_task_binds_for_structlog_is_its_own() -> None:
+    """The next job in that slot starts with nothing bound."""
+    capture = structlog.testing.LogCapture()
+    processors: list[Any] = [structlog.contextvars.merge_contextvars, capture]
+    logger = structlog.wrap_logger(None, processors=processors)
+
+    @actorq.task(name="work")
+    async def work(n: int) -> None:
+        if n == 0:
+            structlog.contextvars.bind_contextvars(order=7)
+        logger.info("inside")
+
+    async def main() -> None:
+        async with actorq.open_system(concurrency=1) as sys:
+            for n in range(2):
+                await (await sys.enqueue(work, n)).result()
+
+    simulate(main)
+    assert [each.get("order") for each in capture.entries] == [7, None]

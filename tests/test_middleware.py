@@ -140,6 +140,72 @@ def test_the_order_of_everything(ack: Any, slow: bool, fails: bool, tape: Tape) 
     simulate(main, tape=tape)
 
 
+@given(
+    declared=st.sampled_from([None, "when_received", "when_executed", "when_saved"]),
+    called=st.sampled_from([None, "when_received", "when_executed", "when_saved"]),
+    slow=st.booleans(),
+    tape=tapes,
+)
+def test_a_delivery_is_acknowledged_once_and_as_the_call_says(
+    declared: Any, called: Any, slow: bool, tape: Tape
+) -> None:
+    """T14, T18: the call's mode before the declared one, and that before when_saved."""
+
+    async def main() -> None:
+        log: list[str] = []
+        broker = NotesAcks(log).with_result_backend(NotesSaving(log))
+        broker.with_middlewares(Notes("1", log, slow=slow))
+
+        @broker.task
+        async def work() -> None:
+            log.append("task")
+
+        task = work if declared is None else work.using(ack=declared)
+        task = task if called is None else task.using(ack=called)
+        async with actorq.open_system(broker) as sys:
+            for _ in range(3):
+                await (await sys.enqueue(task)).result()
+                await sys.wait_idle()
+                await trio.sleep(1)
+                seen = [each for each in log if each in ("ack", "nack", "task", "save")]
+                assert (
+                    seen
+                    == {
+                        "when_received": ["ack", "task", "save"],
+                        "when_executed": ["task", "ack", "save"],
+                        "when_saved": ["task", "save", "ack"],
+                    }[called or declared or "when_saved"]
+                )
+                log.clear()
+        assert work.options.ack is actorq.AckMode.WHEN_SAVED
+
+    simulate(main, tape=tape)
+
+
+@given(st.lists(st.sampled_from([0, 0, 5]), min_size=1, max_size=6), tapes)
+def test_a_slow_post_save_holds_up_its_own_task_only(pauses: list[int], tape: Tape) -> None:
+    """Jobs that end together are settled together, but for those whose hooks wait."""
+
+    class Slow(Middleware):
+        async def post_save(self, message: TaskMessage, result: TaskResult[Any]) -> None:
+            await trio.sleep(message.args[0])
+
+    async def main() -> None:
+        broker = InMemoryBroker().with_middlewares(Slow())
+
+        @broker.task
+        async def work(pause: int) -> None: ...
+
+        async with actorq.open_system(broker) as sys:
+            await sys.enqueue_many(work, [(pause,) for pause in pauses])
+            await trio.sleep(1)
+            assert (await sys.queue_statistics()).leased == len([each for each in pauses if each])
+            await trio.sleep(5)
+            assert (await sys.queue_statistics()).leased == 0
+
+    simulate(main, tape=tape)
+
+
 @given(st.integers(0, 3), tapes)
 def test_hooks_are_called_once_for_each_attempt(retries: int, tape: Tape) -> None:
     """T12: `on_error` with the exception itself, its result and the message."""

@@ -101,3 +101,44 @@ def test_wrong_arguments_are_refused() -> None:
             SimpleRetry(wrong)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="SmartRetry expects a RetryPolicy"):
         SmartRetry(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_the_policy_s_filters_hold(as_bytes: bool) -> None:
+    """T34: for tasks that say nothing; also on an engine that keeps messages as bytes."""
+
+    class Travels(actorq.Middleware):
+        def pre_execute(self, message: actorq.TaskMessage) -> actorq.TaskMessage:
+            return actorq.TaskMessage.from_dict(message.to_dict()) if as_bytes else message
+
+    runs: list[tuple[str, int]] = []
+
+    async def main() -> None:
+        policy = RetryPolicy.constant(2, base=1, retry_on=ConnectionError)
+        broker = InMemoryBroker().with_middlewares(Travels(), SmartRetry(policy))
+
+        @broker.task(name="listed")
+        async def listed(ctx: Context = INJECTED) -> None:
+            runs.append(("listed", ctx.attempt))
+            raise ConnectionResetError
+
+        @broker.task(name="other")
+        async def other(ctx: Context = INJECTED) -> None:
+            runs.append(("other", ctx.attempt))
+            raise ValueError
+
+        @broker.task(name="own", retries=RetryPolicy.constant(2, base=1))
+        async def own(ctx: Context = INJECTED) -> None:
+            runs.append(("own", ctx.attempt))
+            raise ValueError
+
+        async with actorq.open_system(broker):
+            for task in (listed, other, own):
+                await (await task.kiq()).wait_result()
+
+    simulate(main)
+    assert runs == [
+        *[("listed", n) for n in (1, 2, 3)],
+        ("other", 1),
+        *[("own", n) for n in (1, 2, 3)],
+    ]

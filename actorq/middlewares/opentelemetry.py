@@ -6,7 +6,7 @@ and Baggage (`baggage`).  Needs the API only; without an SDK nothing is recorded
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -59,7 +59,7 @@ class OpenTelemetry(Middleware):
             ) from error
         self._trace, self._context, self._baggage = trace, context, baggage
         self._tracer = trace.get_tracer("actorq", __version__, tracer_provider)
-        self._propagator = propagator or propagate.get_global_textmap()
+        self._propagator: Any = propagator or propagate.get_global_textmap()
         self.parent = parent
         self._sending = self._processing = self._sent = None
         if meter_provider is not None:
@@ -105,11 +105,8 @@ class OpenTelemetry(Middleware):
     def pre_send(self, message: TaskMessage) -> TaskMessage:
         """Give the message the context of the span."""
         carrier: dict[str, str] = {}
-        self._inject(carrier)
-        return message.with_labels(**carrier) if carrier else message
-
-    def _inject(self, carrier: MutableMapping[str, str]) -> None:
         self._propagator.inject(carrier)
+        return message.with_labels(**carrier) if carrier else message
 
     # --- running ---
 

@@ -23,8 +23,8 @@ class SmartRetry(Middleware):
     def __init__(self, policy: RetryPolicy) -> None:
         if not isinstance(policy, RetryPolicy):
             raise TypeError(
-                f"{type(self).__name__} expects a RetryPolicy, such as RetryPolicy(retries=5, "
-                f"base=2.0); got {policy!r}"
+                f"{type(self).__name__} expects a RetryPolicy, such as "
+                f"RetryPolicy.exponential(5, base=2); got {policy!r}"
             )
         self.policy = policy
         self._said_nothing: TaskOptions | None = None  #: the options that came last ...
@@ -39,6 +39,16 @@ class SmartRetry(Middleware):
             self._with_policy = attrs.evolve(options, retry=self.policy)
             self._said_nothing = options
         return attrs.evolve(message, options=self._with_policy)
+
+    def pre_execute(self, message: TaskMessage) -> TaskMessage:
+        """Filters are code: on an engine that keeps bytes, only the policy's numbers have travelled."""
+        policy, came = self.policy, message.options.retry
+        if not policy.has_filters or came is None or came.has_filters:
+            return message
+        task = self.system.wiring.tasks.get(message.task_name)
+        if task is None or task.options.retry is not None or came.to_plain() != policy.to_plain():
+            return message  # it is not ours
+        return attrs.evolve(message, options=attrs.evolve(message.options, retry=policy))
 
 
 class SimpleRetry(SmartRetry):
