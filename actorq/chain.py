@@ -19,7 +19,7 @@ from typing import Any
 import trio
 
 from actorq.context import Context
-from actorq.errors import MiddlewareError
+from actorq.errors import MiddlewareError, TaskCancelled
 from actorq.message import TaskMessage
 from actorq.middleware import Middleware, hooks_of, implements
 from actorq.result import TaskResult
@@ -144,6 +144,18 @@ class Chain:
         if rest is not None:
             await rest
         rest = _tell(self._post_execute, message, result)
+        if rest is not None:
+            await rest
+
+    async def ended_unreported(self, message: TaskMessage, result: TaskResult[Any]) -> None:
+        """The task has ended without a worker.  A checkpoint only if a hook is."""
+        error = result.error
+        if isinstance(error, TaskCancelled):
+            rest = _tell(self._on_cancelled, message, result)
+        elif isinstance(error, Exception):
+            rest = _tell(self._on_dead, message, result, error)
+        else:
+            return
         if rest is not None:
             await rest
 

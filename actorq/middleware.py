@@ -48,10 +48,13 @@ class Middleware:
     | around_execute | round the function of each attempt     | fails the attempt                       |
     | on_error       | after an attempt that failed           | is logged                               |
     | on_retry       | then, if there will be another attempt | is logged                               |
-    | on_dead        | then, if that was the last one         | is logged                               |
-    | on_cancelled   | after an attempt that was cancelled    | is logged                               |
+    | on_dead        | then, if that was the last one [1]     | is logged                               |
+    | on_cancelled   | after an attempt was cancelled [1]     | is logged                               |
     | post_execute   | after each attempt, the last of these  | is logged                               |
     | post_save      | after the result was stored            | is logged                               |
+
+    [1] Also for a task that ends without a worker: cancelled or expired while it waited, or lost by its
+    workers.
 
     The two `around_*` hooks are plain `def` and return a context manager; what that raises when it is
     left is logged, and it cannot swallow an error.
@@ -111,10 +114,13 @@ class Middleware:
         """It will be tried again, *delay* seconds from now at the earliest."""
 
     def on_dead(self, message: TaskMessage, result: TaskResult[Any], error: Exception) -> Any:
-        """It failed for good, and goes to the dead letters."""
+        """It failed for good: there is no further attempt.
+
+        *error* is a `TaskExpired` if its time to start went by, a `WorkerLost` if its workers died.
+        """
 
     def on_cancelled(self, message: TaskMessage, result: TaskResult[Any]) -> Any:
-        """An attempt was cancelled, and that is the end of the task."""
+        """The task was cancelled, while it ran or while it waited."""
 
     def post_execute(self, message: TaskMessage, result: TaskResult[Any]) -> Any:
         """An attempt has ended; its result is not stored yet, and will not be if it is retried."""

@@ -322,6 +322,7 @@ class Outcome(NamedTuple):
     result: TaskResult[Any]
     lease: Lease | None = None  #: under which it was made; refused if that is lost when handled
     ttl: float | None = None  #: seconds that it is kept; None: as long as the backend likes
+    message: TaskMessage | None = None  #: of an end that no worker reports: for the middlewares
 
 
 @attrs.frozen
@@ -441,4 +442,11 @@ class AreUp(Message[None]):
     """Answered when the middlewares are up: a restart is waited for."""
 
 
-MiddlewareMessage = AreUp
+@attrs.frozen
+class EndedUnreported(Message[None]):
+    """These ended, and no worker saw it: run `on_cancelled` or `on_dead`."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+MiddlewareMessage = AreUp | EndedUnreported

@@ -158,12 +158,17 @@ def run_one_of_each(logged: Logged, middleware: Logging) -> None:
         await trio.sleep_forever()
 
     async def main() -> None:
-        async with actorq.open_system(broker):
+        async with actorq.open_system(broker) as sys:
             await (await add.using(task_id="1").kiq(2, b=3)).result()
             await (await fail.using(task_id="2").kiq()).wait_result()
             handle = await hang.using(task_id="3").kiq()
             await trio.sleep(2)
             assert await handle.cancel()
+            waits = await hang.using(task_id="4", delay=100).kiq()
+            assert await waits.cancel()
+            await sys.pause("default")
+            await hang.using(task_id="5", expires=50).kiq()
+            await trio.sleep(60)
 
     simulate(main)
 
@@ -176,9 +181,7 @@ def test_one_line_for_each_event() -> None:
         (text.split(" again in")[0], level, task_id, attempt)
         for text, level, task_id, attempt in logged.said("levelname", "task_id", "attempt")
     ]
-    in_order = {
-        task_id: [each for each in said if each[2] == task_id] for task_id in ("1", "2", "3")
-    }
+    in_order = {task_id: [each for each in said if each[2] == task_id] for task_id in "12345"}
     assert sorted(in_order["1"]) == [
         ("add (1) enqueued", "DEBUG", "1", None),
         ("add (1) started", "DEBUG", "1", 1),
@@ -194,6 +197,8 @@ def test_one_line_for_each_event() -> None:
         ),
     ]
     assert in_order["3"][-1] == ("hang (3) cancelled after 2.000 s", "INFO", "3", 1)
+    assert in_order["4"][-1] == ("hang (4) cancelled while it waited", "INFO", "4", None)
+    assert in_order["5"][-1][0].startswith("hang (5) ended without a worker: TaskExpired(")
     assert {each.task_name for each in logged.handler.records} == {"add", "fail", "hang"}  # type: ignore[attr-defined]
 
 

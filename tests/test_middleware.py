@@ -399,6 +399,75 @@ def test_each_end_has_its_hook(tape: Tape) -> None:
     simulate(main, tape=tape)
 
 
+@given(slow=st.booleans(), tape=tapes)
+def test_who_ends_without_a_worker_has_its_hook_too(slow: bool, tape: Tape) -> None:
+    """36, 38: cancelled or expired while it waited; and what such a hook raises harms nobody."""
+
+    class Hears(Middleware):
+        def __init__(self) -> None:
+            self.seen: list[tuple[Any, ...]] = []
+
+        async def on_cancelled(self, message: TaskMessage, result: TaskResult[Any]) -> None:
+            if slow:
+                await trio.sleep(1)
+            self.seen.append((message.args[0], "cancelled", type(result.error)))
+            raise RuntimeError("the hook's own")
+
+        def on_dead(self, message: TaskMessage, result: TaskResult[Any], error: Exception) -> None:
+            self.seen.append((message.args[0], "dead", type(error)))
+            raise RuntimeError("the hook's own")
+
+    async def main() -> None:
+        hears = Hears()
+        broker = InMemoryBroker().with_middlewares(hears)
+
+        @broker.task
+        async def work(n: int) -> None:
+            await trio.sleep(55)
+
+        async with actorq.open_system(broker, concurrency=1) as sys:
+            await work.kiq(0)
+            await trio.sleep(1)
+            waits = await work.kiq(1)
+            await work.using(expires=50).kiq(2)
+            assert await waits.cancel()
+            await trio.sleep(60)
+            assert sorted(hears.seen) == [
+                (1, "cancelled", actorq.TaskCancelled),
+                (2, "dead", actorq.TaskExpired),
+            ]
+            assert sys.actor("middleware").statistics().restarts == 0
+
+    simulate(main, tape=tape)
+
+
+def test_a_task_whose_workers_die_is_reported_once() -> None:
+    """29: `on_dead` with the `WorkerLost`."""
+    lost: list[Exception] = []
+
+    class Hears(Middleware):
+        def on_dead(self, message: TaskMessage, result: TaskResult[Any], error: Exception) -> None:
+            lost.append(error)
+
+    async def main() -> None:
+        broker = InMemoryBroker().with_middlewares(Hears())
+
+        @broker.task(max_deliveries=1)
+        async def work() -> None:
+            await trio.sleep_forever()
+
+        async with actorq.open_system(broker, backoff=QUICK) as sys:
+            handle = await work.kiq()
+            await trio.sleep(1)
+            crash(sys.actor("pool"))
+            assert isinstance((await handle.wait_result()).error, actorq.WorkerLost)
+            await trio.sleep(1)
+        (error,) = lost
+        assert isinstance(error, actorq.WorkerLost)
+
+    simulate(main)
+
+
 @pytest.mark.parametrize("hook", ["on_error", "on_retry", "on_dead", "post_execute"])
 @pytest.mark.parametrize("style", ["def", "async def", "no Exception"])
 def test_44_what_a_hook_raises_changes_no_end(

@@ -26,7 +26,7 @@ def made() -> tuple[Prometheus, CollectorRegistry, InMemoryBroker]:
 
 
 def test_every_end_is_counted_once() -> None:
-    """By task and queue: enqueued = succeeded + dead + cancelled when all is over."""
+    """By task and queue: enqueued = succeeded + dead + expired + cancelled when all is over."""
     _, registry, broker = made()
 
     @broker.task(name="flaky", retries=2)
@@ -46,6 +46,11 @@ def test_every_end_is_counted_once() -> None:
             handle = await hang.using(delay=7).kiq()
             await trio.sleep(8)
             assert await handle.cancel()
+            waits = await hang.using(delay=100).kiq()
+            assert await waits.cancel()
+            await sys.pause("default")
+            await hang.using(expires=50).kiq()
+            await trio.sleep(60)
             await sys.wait_idle()
 
     simulate(main)
@@ -57,16 +62,26 @@ def test_every_end_is_counted_once() -> None:
 
     counted = {
         name: (value(f"tasks_{name}_total"), value(f"tasks_{name}_total", "hang"))
-        for name in ("enqueued", "started", "succeeded", "failed", "retried", "dead", "cancelled")
+        for name in (
+            "enqueued",
+            "started",
+            "succeeded",
+            "failed",
+            "retried",
+            "dead",
+            "expired",
+            "cancelled",
+        )
     }
     assert counted == {
-        "enqueued": (3, 1),
+        "enqueued": (3, 3),
         "started": (7, 1),
         "succeeded": (2, 0),
         "failed": (5, 0),
         "retried": (4, 0),
         "dead": (1, 0),
-        "cancelled": (0, 1),
+        "expired": (0, 1),
+        "cancelled": (0, 2),
     }
     assert value("task_run_seconds_count") == 7
     assert value("task_run_seconds_sum") == pytest.approx(7 * 3)
@@ -111,6 +126,7 @@ def test_the_queue_s_depth_is_asked_for_when_it_is_scraped() -> None:
             text = (await metrics.exposition()).decode()
             for line in (
                 'actorq_queue_tasks{state="ready"} 3.0',
+                'actorq_queue_ready_tasks{queue="default"} 3.0',
                 'actorq_queue_tasks{state="leased"} 2.0',
                 'actorq_queue_tasks{state="scheduled"} 1.0',
                 "actorq_worker_slots 2.0",

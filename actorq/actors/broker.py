@@ -21,7 +21,9 @@ from actorq.dependencies import Dependencies
 from actorq.errors import (
     ActorFailed,
     ActorqError,
+    ActorStopped,
     LeaseLost,
+    MailboxFull,
     ResultSetError,
     SystemClosed,
     TaskDefinitionError,
@@ -38,6 +40,7 @@ from actorq.protocol import (
     Cancel,
     Count,
     DeadTask,
+    EndedUnreported,
     Ending,
     Enqueue,
     Extend,
@@ -705,10 +708,20 @@ class Broker(Actor[BrokerMessage]):
                 await self._wiring.results.tell(UnsavedResult(task_id, verdict))
             for _ in batch:
                 outbox.popleft()
+            self._tell_middlewares(batch)
             await self._answer_cancels()
         self._counter.publishing = False
         if self._counter.idlers:
             await self._answer_idlers()
+
+    def _tell_middlewares(self, ended: tuple[Outcome, ...]) -> None:
+        """No worker's slot runs the hooks of these."""
+        if self._wiring.hooks.isdisjoint(("on_cancelled", "on_dead")):
+            return
+        try:
+            self._wiring.middleware.tell_nowait(EndedUnreported(ended))
+        except (MailboxFull, ActorStopped):
+            log.warning("no middleware hears how %d tasks ended", len(ended))
 
     # --- time ---
 

@@ -1,6 +1,7 @@
 """The middleware chain's actor: it starts the middlewares, ends them, and says when they are up.
 
-The hooks themselves run where they are needed: see `actorq.chain`.
+The hooks themselves run where they are needed (see `actorq.chain`): here, those of tasks that end
+without a worker.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from actorq.actor import Actor
 from actorq.chain import Chain
 from actorq.middleware import Middleware
-from actorq.protocol import MiddlewareMessage
+from actorq.protocol import EndedUnreported, MiddlewareMessage
 
 
 if TYPE_CHECKING:
@@ -57,7 +58,17 @@ class MiddlewareChain(Actor[MiddlewareMessage]):
                 log.exception("%r failed in shutdown", middleware)
 
     async def receive(self, message: MiddlewareMessage) -> None:
-        """`AreUp`: an answer is all that it takes, for nobody is answered before `on_start` is over."""
+        """Run the hooks of ends that no worker reports.
+
+        `AreUp` only wants an answer: nobody is given one before `on_start` is over.
+        """
+        if isinstance(message, EndedUnreported):
+            # in child tasks: a hook that waits holds up nobody else's
+            for outcome in message.outcomes:
+                if outcome.message is not None:
+                    self.start_soon(
+                        self._chain.ended_unreported, outcome.message, outcome.result, name="hooks"
+                    )
 
 
 async def _called(value: Any) -> None:

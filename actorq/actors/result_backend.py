@@ -319,7 +319,7 @@ class ResultBackend(Actor[ResultMessage]):
         verdicts: list[Exception | None] = []
         ledger = self._ledger
         assert ledger is not None
-        for task_id, result, lease, ttl in outcomes:
+        for task_id, result, lease, ttl, _ in outcomes:
             lost = lease is not None and not lease.holds(now)
             if lost or result.attempts < self.stored_attempt(task_id):
                 verdicts.append(StaleResult(f"attempt {result.attempts} of {task_id!r} is stale"))

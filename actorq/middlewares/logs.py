@@ -134,12 +134,18 @@ class Logging(Middleware):
 
     def on_dead(self, message: TaskMessage, result: TaskResult[Any], error: Exception) -> None:
         """Failed for good."""
+        if not task_context():
+            self._log(logging.ERROR, message, None, "ended without a worker: %r", error)
+            return
         text = "failed for good after %.3f s, attempt %d: %r"
         attempt = result.attempts
         self._log(logging.ERROR, message, attempt, text, result.execution_time, attempt, error)
 
     def on_cancelled(self, message: TaskMessage, result: TaskResult[Any]) -> None:
-        """Cancelled while it ran."""
+        """Cancelled, while it ran or while it waited."""
+        if not task_context():
+            self._log(logging.INFO, message, None, "cancelled while it waited")
+            return
         text = "cancelled after %.3f s"
         self._log(logging.INFO, message, result.attempts, text, result.execution_time)
 

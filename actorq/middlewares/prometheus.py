@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from actorq.actors.worker_pool import PoolStatistics
-from actorq.errors import ActorqError
+from actorq.errors import ActorqError, TaskExpired
 from actorq.job import current_slot
 from actorq.message import TaskMessage
 from actorq.middleware import Middleware
@@ -41,7 +41,8 @@ _COUNTED: Final = {
     "failed": "Attempts that failed.",
     "retried": "Failed attempts that will be followed by another.",
     "dead": "Tasks that failed for good.",
-    "cancelled": "Attempts that were cancelled.",
+    "expired": "Tasks whose time to start went by.",
+    "cancelled": "Tasks that were cancelled.",
 }
 
 
@@ -55,6 +56,7 @@ class _Children:
     failed: Counter
     retried: Counter
     dead: Counter
+    expired: Counter
     cancelled: Counter
     wait: Histogram
     run: Histogram
@@ -164,11 +166,12 @@ class Prometheus(Middleware):
         self._of(message).retried.inc()
 
     def on_dead(self, message: TaskMessage, result: TaskResult[Any], error: Exception) -> None:
-        """That was the last one."""
-        self._of(message).dead.inc()
+        """That was the last one; or there was none, and will be none."""
+        children = self._of(message)
+        (children.expired if isinstance(error, TaskExpired) else children.dead).inc()
 
     def on_cancelled(self, message: TaskMessage, result: TaskResult[Any]) -> None:
-        """Cancelled while it ran."""
+        """Cancelled, whether it ran or waited."""
         self._of(message).cancelled.inc()
 
     def post_execute(self, message: TaskMessage, result: TaskResult[Any]) -> None:
@@ -236,12 +239,17 @@ class Prometheus(Middleware):
         tasks = GaugeMetricFamily(
             f"{self.prefix}_queue_tasks", "Tasks in the queue, by state.", labels=["state"]
         )
+        ready = GaugeMetricFamily(
+            f"{self.prefix}_queue_ready_tasks", "Tasks that wait for a worker.", labels=["queue"]
+        )
         slots = GaugeMetricFamily(f"{self.prefix}_worker_slots", "Tasks that may run at a time.")
         jobs = GaugeMetricFamily(f"{self.prefix}_worker_jobs", "Tasks that the worker holds.")
         if queue is not None:
-            for state in ("scheduled", "ready", "parked", "leased", "dead"):
+            for state in ("scheduled", "ready", "parked", "limited", "leased", "dead"):
                 tasks.add_metric([state], getattr(queue, state))
+            for name, count in queue.queues.items():
+                ready.add_metric([name], count)
         if pool is not None:
             slots.add_metric([], pool.concurrency)
             jobs.add_metric([], pool.held)
-        return [tasks, slots, jobs]
+        return [tasks, ready, slots, jobs]

@@ -518,8 +518,9 @@ class Queue:
             labels=dict(entry.message.labels),
             attempts=max(entry.attempt, 1),
         )
-        ttl = entry.message.options.result_ttl
-        self.outbox.append(Outcome(entry.message.task_id, result, ttl=ttl))
+        message = entry.message
+        outcome = Outcome(message.task_id, result, ttl=message.options.result_ttl, message=message)
+        self.outbox.append(outcome)
 
     def _withdraw(self, entry: Entry, now: float) -> None:
         """Out of scheduled or ready, to nowhere yet; its places there are void."""
