@@ -5,7 +5,7 @@ The package's map, from the bottom; imports run one way:
 errors, ids, environment                     what everything may need
 progress, result, remote_error, message,     values: what travels
 options, retry, crontab, schedule,
-schedule_table,
+schedule_state, schedule_table,
 serialization/, parameters, signature,
 state, import_name, depends, context, limits,
 unique, terms, dependency_graph, dependencies,
@@ -17,11 +17,13 @@ supervisor, kernel
 chain, clock, protocol, wiring, middleware,  what the five actors of a queue share
 job, process_child, processes,
 dependency_resolver, captured_log, attempt,
-lifespan, slots, conclusion, reporter, runner
+lifespan, slots, conclusion, reporter, runner,
+schedule_source
 actors/                                      result backend, broker, middleware, worker pool, scheduler
 engines/                                     where queues, results and schedules are kept
 middlewares/                                 to be plugged in
-handle, composition/, operations, system     what the user holds
+handle, composition/, operations, schedules,  what the user holds
+system
 testing/                                     drawn schedules, virtual time, faults
 """
 
@@ -38,6 +40,7 @@ from actorq.dead_letters import DeadLetter, DeadLetters, LetterReason
 from actorq.depends import Depends
 from actorq.engines.memory.broker import InMemoryBroker
 from actorq.engines.memory.results import DummyResultBackend, InMemoryResultBackend
+from actorq.engines.memory.schedules import InMemoryScheduleSource
 from actorq.errors import (
     ActorFailed,
     ActorqError,
@@ -66,6 +69,8 @@ from actorq.errors import (
     ResultSetError,
     RetriesExhausted,
     Retry,
+    ScheduleNotFound,
+    SkipSlot,
     StaleResult,
     SupervisorFailed,
     SystemClosed,
@@ -96,7 +101,9 @@ from actorq.reply import Reply
 from actorq.restart import Backoff, Restart, Strategy
 from actorq.result import TaskResult
 from actorq.retry import RetryPolicy
-from actorq.schedule import CatchUp, at, cron, every
+from actorq.schedule import CatchUp, Overlap, at, cron, every
+from actorq.schedule_source import ScheduleHandle, ScheduleInfo, ScheduleSource
+from actorq.schedules import Schedules
 from actorq.signals import Signal, Terminated
 from actorq.state import State
 from actorq.statistics import MailboxStatistics, SupervisorStatistics
@@ -138,6 +145,7 @@ __all__ = [
     "Fence",
     "InMemoryBroker",
     "InMemoryResultBackend",
+    "InMemoryScheduleSource",
     "JSONSerializer",
     "Kernel",
     "LeaseLost",
@@ -155,6 +163,7 @@ __all__ = [
     "NotSerializable",
     "OnConflict",
     "OptionError",
+    "Overlap",
     "Per",
     "PoolStatistics",
     "Progress",
@@ -174,8 +183,14 @@ __all__ = [
     "RetriesExhausted",
     "Retry",
     "RetryPolicy",
+    "ScheduleHandle",
+    "ScheduleInfo",
+    "ScheduleNotFound",
+    "ScheduleSource",
+    "Schedules",
     "Serializer",
     "Signal",
+    "SkipSlot",
     "StaleResult",
     "State",
     "Strategy",

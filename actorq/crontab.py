@@ -88,13 +88,13 @@ def explain(expression: str) -> str:
 
 def next_match(expression: str, tz: tzinfo, moment: float) -> float | None:
     """The first slot strictly after *moment*; None if there is none in the next fifty years."""
+    plain = fields(expression)
+    # floored: fromtimestamp rounds to microseconds, which could step over a slot
+    after = math.floor(moment)
+    if tz is not UTC and not _is_time_of_day(plain):
+        return _next_of_rhythm(plain, tz, after)
     simulate, _ = _cronsim()
-    # floored here: fromtimestamp rounds to microseconds, which could step over a slot
-    start = datetime.fromtimestamp(math.floor(moment), tz)
-    search = simulate(fields(expression), start)
-    if search.fixup_tz is None and tz is not UTC:
-        return _next_of_rhythm(expression, tz, math.floor(moment))
-    for slot in search:
+    for slot in simulate(plain, datetime.fromtimestamp(after, tz)):
         # cronsim counts times of day on the bare wall clock: asked during the second pass of a
         # repeated hour, it answers with times of the first
         if slot.timestamp() > moment:
@@ -102,7 +102,12 @@ def next_match(expression: str, tz: tzinfo, moment: float) -> float | None:
     return None
 
 
-def _next_of_rhythm(expression: str, tz: tzinfo, moment: float) -> float | None:
+def _is_time_of_day(plain: str) -> bool:
+    parts = plain.split()
+    return len(parts) == 5 and not parts[0].startswith("*") and not parts[1].startswith("*")
+
+
+def _next_of_rhythm(plain: str, tz: tzinfo, moment: float) -> float | None:
     # cronsim steps in hours of real time, and so past the beginning of the hour after a change that
     # is no whole hour (Australia/Lord_Howe).  Between two changes the clock is UTC's with an
     # offset; there it is right.
@@ -111,7 +116,7 @@ def _next_of_rhythm(expression: str, tz: tzinfo, moment: float) -> float | None:
     while True:
         offset = _offset(tz, begins)
         clock = datetime.fromtimestamp(begins - 1, UTC) + offset
-        match = next(simulate(fields(expression), clock), None)
+        match = next(simulate(plain, clock), None)
         if match is None:
             return None
         slot = (match - offset).timestamp()

@@ -189,6 +189,17 @@ class DuplicateTask(ActorqError):
         self.key = key
 
 
+# --- schedules ----------------------------------------------------------------------------------
+
+
+class SkipSlot(ActorqError):
+    """Raised by a middleware's `pre_send`: the slot of a schedule is dropped, and not tried again."""
+
+
+class ScheduleNotFound(ActorqError, LookupError):
+    """There is no schedule of this id: never added here, removed, or a one-shot that was fired."""
+
+
 # --- how a task ended ---------------------------------------------------------------------------
 
 

@@ -2,11 +2,12 @@
 
 Values: frozen, without a clock and without progress, so anybody may share them.
 A *slot* is one planned instant, in Unix seconds.  Which slots have been fired is the business of
-the schedule table (`actorq.schedule_table`), which alone asks a trigger for them.
+`actorq.schedule_state`, which alone asks a trigger for them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,18 @@ class CatchUp(StrEnum):
         raise OptionError(f"catch_up must be 'skip', 'latest' or 'all', not {value!r}")
 
 
+class Overlap(StrEnum):
+    """What becomes of a slot while the task of the one before it has not ended."""
+
+    ALLOW = "allow"  #: it is fired: two may run at the same time
+    SKIP = "skip"  #: it is dropped
+    CANCEL_PREVIOUS = "cancel_previous"  #: the earlier task is cancelled; fired when it has ended
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise OptionError(f"overlap must be 'allow', 'skip' or 'cancel_previous', not {value!r}")
+
+
 def _catch_up(value: CatchUp | str | None) -> CatchUp | None:
     return None if value is None else CatchUp(value)
 
@@ -44,6 +57,17 @@ def _arguments(value: Sequence[Any]) -> tuple[Any, ...]:
     if isinstance(value, str | bytes) or not isinstance(value, Sequence):
         raise OptionError(f"args must be a tuple, not {value!r}; write args=({value!r},)")
     return tuple(value)
+
+
+def _jitter(value: float | timedelta) -> float:
+    jitter = value.total_seconds() if isinstance(value, timedelta) else value
+    if (
+        isinstance(jitter, bool)
+        or not isinstance(jitter, int | float)
+        or not 0 <= jitter < math.inf
+    ):
+        raise OptionError(f"jitter expects seconds >= 0 or a timedelta, not {value!r}")
+    return float(jitter)
 
 
 def _keywords(value: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -57,7 +81,9 @@ class Trigger:
     args: tuple[Any, ...] = attrs.field(default=(), converter=_arguments, hash=False)
     kwargs: dict[str, Any] = attrs.field(default=None, converter=_keywords, hash=False)
     name: str | None = None
-    catch_up: CatchUp | None = attrs.field(default=None, converter=_catch_up)  #: None: the table's
+    catch_up: CatchUp | None = attrs.field(default=None, converter=_catch_up)  #: None: LATEST
+    overlap: Overlap = attrs.field(default=Overlap.ALLOW, converter=Overlap)
+    jitter: float = attrs.field(default=0.0, converter=_jitter)  #: seconds
 
     @abstractmethod
     def next_after(self, moment: float, activated: float) -> float | None:
@@ -70,10 +96,33 @@ class Trigger:
         """The moment after which slots count: the activation, unless past slots count too."""
         return activated
 
+    def describe(self) -> str:
+        """The rhythm, for people."""
+        return repr(self)
+
+    def fires_at(self, slot: float, schedule_id: str, activated: float) -> float:
+        """When a slot is fired: at its time or up to `jitter` seconds later, before the next one.
+
+        The same for everybody who asks: it follows from the schedule's id and the slot.
+        """
+        if not self.jitter:
+            return slot
+        digest = hashlib.blake2b(f"{schedule_id}@{slot!r}".encode(), digest_size=6).digest()
+        share = int.from_bytes(digest, "big") / 2**48
+        following = self.next_after(slot, activated)
+        if following is None:
+            return slot + share * self.jitter
+        # rounding must not reach the next slot: that two are due at once means a pause
+        last = math.nextafter(following, -math.inf)
+        return min(slot + share * min(self.jitter, following - slot), last)
+
     def ticks_like(self, other: Trigger) -> bool:
         """Whether both have the same slots, whatever their tasks are enqueued with."""
         bare = [
-            attrs.evolve(t, args=(), kwargs=None, name=None, catch_up=None) for t in (self, other)
+            attrs.evolve(
+                t, args=(), kwargs=None, name=None, catch_up=None, overlap=Overlap.ALLOW, jitter=0
+            )
+            for t in (self, other)
         ]
         return bool(bare[0] == bare[1])
 
@@ -138,6 +187,21 @@ class Every(Trigger):
 
     period: float = attrs.field(converter=_seconds)
 
+    def __attrs_post_init__(self) -> None:
+        if self.jitter >= self.period:
+            raise OptionError(
+                f"jitter must be less than the period: got jitter={self.jitter:g} for "
+                f"every({self.period:g})"
+            )
+
+    def describe(self) -> str:
+        """Such as "every 5 minutes"."""
+        for seconds, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+            if self.period % seconds == 0:
+                count = int(self.period // seconds)
+                return f"every {unit}" if count == 1 else f"every {count} {unit}s"
+        return "every second" if self.period == 1 else f"every {self.period:g} seconds"
+
     def next_after(self, moment: float, activated: float) -> float:
         """Computed from the activation each time, so that no error adds up."""
         return activated + self._index(moment, activated) * self.period
@@ -175,6 +239,10 @@ class Cron(Trigger):
     def _parses(self, _: object, expression: str) -> None:
         crontab.check(expression)
 
+    def describe(self) -> str:
+        """Such as "At 02:30 every day (Europe/Berlin)"."""
+        return f"{crontab.explain(self.expression)} ({self.tz})"
+
     def next_after(self, moment: float, activated: float) -> float | None:  # noqa: ARG002
         """None if the expression matches nothing in the next fifty years."""
         return crontab.next_match(self.expression, self.tz, moment)
@@ -196,6 +264,10 @@ class At(Trigger):
     """One slot.  If it is past when the schedule is activated, it was missed: see `CatchUp`."""
 
     when: datetime = attrs.field(converter=_aware)
+
+    def describe(self) -> str:
+        """Such as "once, at 2024-01-01 08:00:00+00:00"."""
+        return f"once, at {self.when.isoformat(sep=' ')}"
 
     def next_after(self, moment: float, activated: float) -> float | None:  # noqa: ARG002
         """Its instant, until it has passed."""

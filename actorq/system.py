@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any, ParamSpec, TypeVar
 
-import attrs
 import trio
 
 from actorq.actors.broker import Broker
@@ -50,7 +49,8 @@ from actorq.protocol import (
 from actorq.queue_choice import QueueChoice
 from actorq.ref import ActorRef
 from actorq.restart import Backoff, Strategy
-from actorq.schedule_table import ScheduleTable, Slot
+from actorq.schedule_state import Slot
+from actorq.schedules import Schedules
 from actorq.state import State
 from actorq.supervisor import ActorSpec, SupervisorSpec
 from actorq.task import Task
@@ -79,7 +79,7 @@ class System(Composition, Operations, Kernel):
         super().__init__(environment)
         self._broker = broker
         self._new_id = broker.id_generator or environment.new_id
-        self._schedules = ScheduleTable()
+        self.schedules = Schedules(self, broker.schedule_sources)
         self._scheduler: ActorRef[TaskAdded]
         chain = Chain(broker.middlewares)
         #: sends messages; raises as `enqueue` does
@@ -292,16 +292,9 @@ class System(Composition, Operations, Kernel):
             except ActorStopped as stopped:
                 raise _closing(stopped) from None
 
-    async def _fire(self, task: Task[..., Any], slot: Slot) -> None:
+    async def _fire(self, slot: Slot) -> None:
         """Enqueue one slot of a schedule, under an id that only this slot has."""
-        options = task.options.updated(
-            {"labels": {"schedule_id": slot.schedule_id}}, where=f"{task.name} schedule"
-        )
-        args, kwargs = slot.trigger.args, slot.trigger.kwargs
-        message = task.message(
-            tuple(args), kwargs, task_id=slot.task_id(task.name), now=self.wiring.clock()
-        )
-        await self._send((attrs.evolve(message, options=options),))
+        await self._send((slot.message(self.wiring.clock()),))
 
     # --- looking ---
 
@@ -347,7 +340,11 @@ class System(Composition, Operations, Kernel):
                 ),
                 ActorSpec(
                     lambda: Scheduler(
-                        self._schedules, wiring.tasks, self.environment.wall, self._fire
+                        broker.schedule_sources,
+                        wiring,
+                        self.environment.wall,
+                        self._fire,
+                        me=self.schedules.scheduler,
                     ),
                     "scheduler",
                 ),

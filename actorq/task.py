@@ -22,14 +22,19 @@ from actorq.message import TaskMessage
 from actorq.options import Options, TaskOptions
 from actorq.parameters import Injected
 from actorq.progress import Progress
+from actorq.schedule import At, Cron, Every, Trigger
 from actorq.signature import Signature
 from actorq.state import State
 from actorq.terms import terms_of
 
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
     from actorq.actors.broker import Broker
     from actorq.handle import TaskHandle
+    from actorq.schedule_source import ScheduleHandle, ScheduleSource
+    from actorq.system import System
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -120,6 +125,75 @@ class Task(Enqueueable[P, R], Generic[P, R]):
         Nothing is checked or enqueued yet.
         """
         return Call(self, args, kwargs)
+
+    # --- schedules ---
+
+    async def schedule_by_cron(
+        self,
+        where: System | ScheduleSource,
+        expression: str | Cron,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> ScheduleHandle:
+        """Enqueue it where the clock matches: `await t.schedule_by_cron(sys, "0 3 * * *", 1)`.
+
+        *expression*: by the clock of UTC, or `cron(...)` with a time zone, a name and policies.
+        Queue options: `task.using(...).schedule_by_cron(...)`.  Raises as `ScheduleSource.add`.
+        """
+        trigger = Cron(expression) if isinstance(expression, str) else expression
+        return await self._schedule(where, trigger, Cron, args, kwargs)
+
+    async def schedule_by_interval(
+        self,
+        where: System | ScheduleSource,
+        period: float | timedelta | Every,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> ScheduleHandle:
+        """Enqueue it every *period* seconds from now; `every(...)` has a name and policies.
+
+        Raises as `ScheduleSource.add`.
+        """
+        trigger = period if isinstance(period, Trigger) else Every(period)
+        return await self._schedule(where, trigger, Every, args, kwargs)
+
+    async def schedule_by_time(
+        self,
+        where: System | ScheduleSource,
+        when: datetime | At,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> ScheduleHandle:
+        """Enqueue it once at that moment, an aware datetime; `at(...)` has a name and policies.
+
+        Raises as `ScheduleSource.add`.
+        """
+        trigger = when if isinstance(when, Trigger) else At(when)
+        return await self._schedule(where, trigger, At, args, kwargs)
+
+    async def _schedule(
+        self,
+        where: System | ScheduleSource,
+        trigger: Trigger,
+        kind: type[Trigger],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> ScheduleHandle:
+        if not isinstance(trigger, kind):
+            raise OptionError(
+                f"a schedule by {kind.__name__.lower()} cannot be made of {trigger!r}"
+            )
+        source: Any = where if hasattr(where, "add") else getattr(where, "schedules", None)
+        if source is None:
+            raise TypeError(
+                f"the first argument says where the schedule is kept: an open system or a "
+                f"ScheduleSource; got {where!r}"
+            )
+        handle: ScheduleHandle = await source.add(self, trigger, *args, kwargs=kwargs)
+        return handle
 
     def message(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, task_id: str, now: float

@@ -27,10 +27,11 @@ LAYERS: dict[str, set[str]] = {
     "what everything may need": {"_version", "errors", "ids", "environment"},
     "values: what travels": {
         *("context", "message", "options", "parameters", "progress", "remote_error", "result"),
-        *("retry", "crontab", "schedule", "schedule_table", "serialization", "signature", "task"),
+        *("retry", "serialization", "signature", "task"),
         *("import_name", "limits", "queue_choice", "state", "unique", "terms", "call"),
         *("depends", "dependency_graph", "dependencies"),
         "wire",
+        *("crontab", "schedule", "schedule_state", "schedule_table"),
     },
     "the kernel": {
         *("actor", "cell", "dead_letters", "incarnation", "kernel", "mailbox", "ref", "reply"),
@@ -40,10 +41,11 @@ LAYERS: dict[str, set[str]] = {
         *("attempt", "captured_log", "chain", "clock", "conclusion", "dependency_resolver", "job"),
         *("lifespan", "middleware", "process_child", "processes", "protocol", "reporter"),
         *("runner", "slots", "wiring"),
+        "schedule_source",
     },
     "the five actors": {"actors"},
     "engines and what is plugged in": {"engines", "middlewares"},
-    "what the user holds": {"handle", "composition", "operations", "system"},
+    "what the user holds": {"handle", "composition", "operations", "schedules", "system"},
     "the package": {"actorq"},
     "tools for tests": {"testing"},
 }

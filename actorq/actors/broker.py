@@ -70,6 +70,7 @@ from actorq.protocol import (
 from actorq.queue_choice import QueueChoice
 from actorq.ref import Message
 from actorq.reply import Reply
+from actorq.schedule_source import ScheduleSource
 from actorq.state import State
 from actorq.task import (
     AsyncTask,
@@ -146,6 +147,7 @@ class Broker(Actor[BrokerMessage]):
     def __init__(self) -> None:
         self.tasks = TaskRegistry()
         self.result_backend: ResultBackend = self.default_result_backend()
+        self.schedule_sources: tuple[ScheduleSource, ...] = (self.default_schedule_source(),)
         self.middlewares: tuple[Middleware, ...] = ()
         self.id_generator: Callable[[], str] | None = None
         self.dependencies = Dependencies()
@@ -168,6 +170,20 @@ class Broker(Actor[BrokerMessage]):
                 f"InMemoryResultBackend(); got {result_backend!r}"
             )
         self.result_backend = result_backend
+        return self
+
+    def default_schedule_source(self) -> ScheduleSource:
+        """What keeps schedules unless `with_schedule_source` says otherwise."""
+        raise NotImplementedError
+
+    def with_schedule_source(self, *sources: ScheduleSource) -> Self:
+        """Keep schedules there: the first takes what tasks declare, too.  Returns this broker."""
+        if not sources or not all(isinstance(each, ScheduleSource) for each in sources):
+            raise TypeError(
+                f"with_schedule_source() expects ScheduleSource objects, such as "
+                f"InMemoryScheduleSource(); got {sources!r}"
+            )
+        self.schedule_sources = sources
         return self
 
     def with_middlewares(self, *middlewares: Middleware) -> Self:

@@ -13,6 +13,7 @@ from actorq.actors.broker import Broker
 from actorq.actors.result_backend import ResultBackend
 from actorq.engines.memory.queue import Queue, Verdict
 from actorq.engines.memory.results import InMemoryResultBackend
+from actorq.engines.memory.schedules import InMemoryScheduleSource
 from actorq.engines.memory.sealed import seal, seal_anyhow, shown, unseal
 from actorq.errors import EnvelopeError
 from actorq.message import Delivery, TaskMessage
@@ -26,6 +27,7 @@ from actorq.protocol import (
     Settlement,
 )
 from actorq.queue_choice import QueueChoice
+from actorq.schedule_source import ScheduleSource
 
 
 # A Ctrl-C between two lines of a transition would leave a task in no place or in two, and the queue
@@ -75,6 +77,10 @@ class InMemoryBroker(Broker):
     def default_result_backend(self) -> ResultBackend:
         """In memory, the latest 10,000."""
         return InMemoryResultBackend(max_stored_results=DEFAULT_RESULTS, encoded=self.encoded)
+
+    def default_schedule_source(self) -> ScheduleSource:
+        """In memory."""
+        return InMemoryScheduleSource()
 
     async def store(self, messages: Sequence[TaskMessage], now: float) -> tuple[str, ...] | None:
         """See `Queue.enqueue`."""
