@@ -30,7 +30,7 @@ from actorq import (
     every,
 )
 from actorq.environment import set_environment
-from actorq.schedule import CatchUp
+from actorq.schedule import At, CatchUp, Every
 from actorq.schedule_state import Schedule
 from actorq.testing import Tape, crash, simulate
 from actorq.testing.simulation import EPOCH, simulated_environment
@@ -237,9 +237,9 @@ def test_declared_one_shots_are_not_listed_after_they_were_fired() -> None:
         ran: list[float] = []
         broker = InMemoryBroker()
         moment = datetime.fromtimestamp(EPOCH + 5, UTC)
-        options = {"schedule": [at(moment, name="once"), every(60, name="more")]}
+        declared: list[At | Every] = [at(moment, name="once"), every(60, name="more")]
 
-        @broker.task(name="note", **options)  # type: ignore[call-overload, misc]
+        @broker.task(name="note", schedule=declared)
         async def note() -> None:
             ran.append(clock())
 
@@ -264,7 +264,7 @@ def test_declared_one_shots_are_not_listed_after_they_were_fired() -> None:
             await sys.schedules.resume("note/more")
             await trio.sleep(60)
         assert ran == [5, 120]
-        assert note.options.schedule == tuple(options["schedule"])
+        assert note.options.schedule == tuple(declared)
 
     simulate(main)
 
@@ -739,7 +739,7 @@ def test_another_scheduler_takes_over_what_a_dead_one_has_decided() -> None:
 
         class Hangs(Middleware):
             async def pre_send(self, message: TaskMessage) -> TaskMessage:
-                await trio.sleep_forever()
+                await trio.sleep(3600)
                 return message
 
         await source.add(note, every(10), schedule_id="s")
