@@ -98,7 +98,7 @@ class ScheduleSourceSuite:
         simulate(main)
 
     def test_what_cannot_be_scheduled_is_refused_where_it_is_added(self) -> None:
-        """And nothing was added."""
+        """T45: a task id of one's own among it; and nothing was added then."""
 
         async def main() -> None:
             source = self.make_source()

@@ -72,7 +72,7 @@ def wall_times(trigger: Cron, day: date) -> list[str]:
 
 
 def test_every_fires_first_one_period_after_activation() -> None:
-    """Not at once: a restart loop would otherwise be a firing loop."""
+    """T43: not at once: a restart loop would otherwise be a firing loop."""
     trigger = every(timedelta(minutes=5))
     assert trigger.next_after(1000.0, 1000.0) == 1300.0
     assert trigger.next_after(1300.0, 1000.0) == 1600.0
@@ -80,7 +80,7 @@ def test_every_fires_first_one_period_after_activation() -> None:
 
 @given(periods, activations, st.integers(0, 10**6))
 def test_every_never_drifts(period: float, activated: float, k: int) -> None:
-    """After the k-th slot comes the k+1-th, as computed from the activation."""
+    """T44: after the k-th slot comes the k+1-th, as computed from the activation."""
     assume(period >= 1 or k < 10**4)
     trigger = every(period)
     after = activated + k * period
@@ -226,7 +226,7 @@ def test_a_date_that_never_comes_ends_the_schedule() -> None:
     ["", "* * *", "61 * * * *", "@reboot", "0 0 30 2 *", "* * * * 1-2#3/4", "a b c d e", 5, None],
 )
 def test_a_bad_expression_is_quoted_with_what_was_expected(expression: Any) -> None:
-    """Whatever cronsim trips over."""
+    """T42: whatever cronsim trips over."""
     with pytest.raises(OptionError, match="five fields, minute hour") as caught:
         cron(expression)
     assert repr(expression) in str(caught.value)

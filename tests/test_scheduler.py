@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import actorq
 from actorq import (
+    ActorqError,
     Context,
     DuplicateTask,
     InMemoryBroker,
@@ -528,6 +529,35 @@ def test_a_slot_that_is_refused_for_good_is_dropped() -> None:
         async with actorq.open_system(broker):
             await trio.sleep(31)
         assert ran == [20, 30]
+
+    simulate(main)
+
+
+def test_a_broker_that_is_away_gets_the_slot_when_it_is_back() -> None:
+    """A23: once, though it may have been stored before the broker crashed on it."""
+
+    class Away(InMemoryBroker):
+        async def store(self, messages: Sequence[TaskMessage], now: float) -> None:
+            if 9 < clock() < 14:
+                raise ActorqError("no connection")
+            await super().store(messages, now)
+            if 14 < clock() < 17.5:
+                raise RuntimeError("a crash after it was stored")
+
+    async def main() -> None:
+        ran: list[tuple[str, float]] = []
+        broker = Away()
+
+        @broker.task(name="note", schedule=[every(10), at(datetime.fromtimestamp(EPOCH + 10, UTC))])
+        async def note(ctx: Context = INJECTED) -> None:
+            ran.append((ctx.task_id[-14:-6], clock()))
+
+        # both are tried at 10, 11 and 13 s; at 17 s, each is stored and crashes the broker
+        async with actorq.open_system(broker) as sys:
+            await trio.sleep(35)
+            assert len(await sys.schedules.list()) == 1
+        assert [slot for slot, _ in ran] == ["00:00:10", "00:00:10", "00:00:20", "00:00:30"]
+        assert 17 <= ran[0][1] <= ran[1][1] < 20 == ran[2][1]
 
     simulate(main)
 

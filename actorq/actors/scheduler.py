@@ -75,6 +75,11 @@ class Desk:
     busy: set[str] = attrs.field(factory=set)  #: being served
     woken: trio.Event = attrs.field(factory=trio.Event)
 
+    @property
+    def name(self) -> str:
+        """For logs; a source's own repr is somebody else's code."""
+        return type(self.source).__name__
+
     def note_change(self, schedule_id: str | None) -> None:
         """The source says that somebody changed this schedule; None: or any."""
         if schedule_id is None:
@@ -110,7 +115,7 @@ class Scheduler(Actor[TaskAdded]):
         # schedules that tasks declare are kept in the first source
         self._desks[0].undeclared += [task for task in self._wiring.tasks if task.options.schedule]
         for desk in self._desks:
-            self.start_soon(self._tend, desk, name=f"scheduler: {type(desk.source).__name__}")
+            self.start_soon(self._tend, desk, name=f"scheduler: {desk.name}")
 
     async def on_stop(self) -> None:
         """Shut the sources down that were started."""
@@ -119,7 +124,7 @@ class Scheduler(Actor[TaskAdded]):
             try:
                 await source.shutdown()
             except Exception:
-                log.exception("%r failed in shutdown", source)
+                log.exception("%s failed in shutdown", type(source).__name__)
 
     async def receive(self, message: TaskAdded) -> None:
         """A further task: take up its schedules."""
@@ -130,7 +135,7 @@ class Scheduler(Actor[TaskAdded]):
     # --- one source ---
 
     async def _tend(self, desk: Desk) -> None:
-        await _until_done(desk.source.startup, f"{desk.source!r} does not start")
+        await _until_done(desk.source.startup, f"{desk.name} does not start")
         self._started.append(desk.source)
         self.start_soon(self._watch, desk)
         failures = 0
@@ -140,7 +145,7 @@ class Scheduler(Actor[TaskAdded]):
                 await self._refresh(desk)
             except Exception:
                 failures += 1
-                log.exception("%r does not answer; its known schedules go on", desk.source)
+                log.exception("%s does not answer; its known schedules go on", desk.name)
             else:
                 failures = 0
             now = self._wall()
@@ -161,13 +166,19 @@ class Scheduler(Actor[TaskAdded]):
             await desk.source.watch(desk.note_change)
             raise RuntimeError("watch() returned; it should go on until it is cancelled")
 
-        await _until_done(watch, f"{desk.source!r} announces nothing")
+        await _until_done(watch, f"{desk.name} announces nothing")
 
     async def _refresh(self, desk: Desk) -> None:
         """Bring what tasks declare to the source, and what changed there into the table."""
         if desk.unloaded:
-            known = {schedule.id: schedule for schedule in await desk.source.load()}
-            desk.unloaded = False
+            desk.unloaded = (
+                False  # before we look, as below: what changes meanwhile is looked at again
+            )
+            try:
+                known = {schedule.id: schedule for schedule in await desk.source.load()}
+            except Exception:
+                desk.unloaded = True
+                raise
             for schedule in desk.table:
                 if schedule.id not in known and schedule.id not in desk.busy:
                     desk.table.remove(schedule.id)
@@ -184,8 +195,12 @@ class Scheduler(Actor[TaskAdded]):
                 log.exception("a schedule that %r declares is impossible", task.name)
             desk.undeclared.remove(task)
         for schedule_id in desk.changed - desk.busy:
-            found = await desk.source.fetch(schedule_id)
             desk.changed.discard(schedule_id)
+            try:
+                found = await desk.source.fetch(schedule_id)
+            except Exception:
+                desk.changed.add(schedule_id)
+                raise
             _put(desk.table, schedule_id, found)
 
     async def _declare(self, desk: Desk, task: Task[..., Any]) -> None:
