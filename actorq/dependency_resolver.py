@@ -23,7 +23,7 @@ import trio
 
 from actorq.context import Context
 from actorq.dependency_graph import CONTEXT, Kind, Recipe, Step
-from actorq.errors import TaskTimeout
+from actorq.errors import NoResult, TaskTimeout
 
 
 log = logging.getLogger("actorq.dependencies")
@@ -44,20 +44,24 @@ async def call_with_dependencies(
         return await call(await _resolved(recipe, context, []))
     entered: list[_Entered] = []
     value: Any = None
+    done: NoResult | None = None
     ended: BaseException | None = None
     with trio.CancelScope() as scope:
         try:
             value = await call(await _resolved(recipe, context, entered))
+        except NoResult as said:
+            done = said  # done is done: its dependencies have nothing to undo
         except BaseException as error:  # noqa: BLE001 - it is raised below, after the clean-up
             ended = error
         if entered:
             ended = await _clean_up(entered, ended, scope, grace)
-    if ended is None:
+    surfaces = done if ended is None else ended
+    if surfaces is None:
         return value
     try:
-        raise ended
+        raise surfaces
     finally:
-        del ended  # its traceback has this frame
+        del surfaces, ended, done  # their tracebacks have this frame
 
 
 async def _resolved(recipe: Recipe, context: Context, entered: list[_Entered]) -> dict[str, Any]:

@@ -831,6 +831,43 @@ def swallows() -> Iterator[str]:
         log.append(f"swallowed {type(error).__name__}")
 
 
+def test_a_task_that_is_done_without_a_result_is_no_failure_to_them() -> None:
+    """`NoResult` says that the work is done: it is committed, and there is no result all the same."""
+
+    @actorq.task
+    async def work(it: str = Depends(opens("a"))) -> None:
+        raise actorq.NoResult
+
+    with pytest.raises(actorq.ResultGetError):
+        run(work)
+    assert log == ["open a", "close a"]
+
+
+def test_a_dependency_may_send_the_task_back() -> None:
+    """T35: requeued or retried from a dependency, the task runs again; those before it are told."""
+
+    async def not_yet(before: str = Depends(opens("a")), ctx: Context = Depends()) -> int:
+        tries.append(ctx.attempt)
+        if len(tries) == 1:
+            await ctx.requeue()
+        if len(tries) == 2:
+            raise actorq.Retry(1)
+        return len(tries)
+
+    tries: list[int] = []
+
+    @actorq.task(retries=1)
+    async def work(it: int = Depends(not_yet)) -> int:
+        return it
+
+    assert run(work) == 3
+    assert log == [
+        *("open a", "a sees Requeued", "close a"),
+        *("open a", "a sees Retry", "close a"),
+        *("open a", "close a"),
+    ]
+
+
 def test_a_dependency_cannot_swallow_a_failure() -> None:
     """There is no value to return in its place."""
 
