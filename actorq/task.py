@@ -91,7 +91,7 @@ class Task(Enqueueable[P, R], Generic[P, R]):
         if "schedule" in options:
             raise OptionError(f"using(): schedule belongs into the decorator of {self.name!r}")
         updated = self.options.updated(options, where=f"{self.name}.using()")
-        _check_filters(self, updated)
+        updated = _with_filters(self, updated)
         _check_executor(self.function, self.is_async, updated)
         if (updated.executor == "process") != (self.options.executor == "process"):
             raise OptionError(
@@ -315,13 +315,20 @@ def _check_executor(function: Callable[..., Any], is_async: bool, options: TaskO
         ImportName.of(function)
 
 
-def _check_filters(task: Task[..., Any], updated: TaskOptions) -> None:
-    said = updated.retry
-    if said is not None and said is not task.options.retry and said.has_filters:
+def _with_filters(task: Task[..., Any], updated: TaskOptions) -> TaskOptions:
+    """The task's filters hold for a call with another count, on whatever worker it runs."""
+    known, said = task.options.retry, updated.retry
+    if said is None or said is known:
+        return updated
+    if said.has_filters:
         raise OptionError(
             f"{task.name}.using(): retry_on, give_up_on and when are code, which does not travel "
             f"with a call; say them in the decorator, and only the numbers here"
         )
+    if known is None or not known.has_filters:
+        return updated
+    kept = attrs.evolve(said, retry_on=known.retry_on, give_up_on=known.give_up_on, when=known.when)
+    return attrs.evolve(updated, retry=kept)
 
 
 def _filled_in(annotation: Any) -> str | None:
