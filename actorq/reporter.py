@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVarTuple
 
+import attrs
 import trio
 
 from actorq.errors import ActorFailed, MailboxFull, StaleResult
@@ -359,7 +360,13 @@ class Reporter:
         try:
             self._wiring.broker.tell_nowait(message)
         except MailboxFull:  # in a task of its own: who waits for room must not hold up a slot
-            self._pool.start_soon(self._wiring.broker.tell, message, name="pool: settle")
+            later = attrs.evolve(message, allowance=None)
+            self._pool.start_soon(self._settle_later, later, name="pool: settle")
+
+    async def _settle_later(self, message: Settle) -> None:
+        """Two of these may pass each other, so our demand is told as it is when the word is out."""
+        await self._wiring.broker.tell(message)
+        self._pool.allow()
 
     def drop(self, job: Job) -> None:
         """The job is not ours any more: there is nothing to settle, but a slot is free."""
