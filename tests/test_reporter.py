@@ -79,7 +79,8 @@ async def test_words_that_pass_one_another_do_not_lower_our_demand(
     wiring: Any = Wired()
     wiring.broker = broker
     async with trio.open_nursery() as nursery:
-        reporter = Reporter(HalfAPool(nursery, broker), wiring)
+        pool: Any = HalfAPool(nursery, broker)
+        reporter = Reporter(pool, wiring)
         for token in (1, 2):
             fence = Fence(f"t{token}", 1, token)
             job = Job(Delivery(TaskMessage(fence.task_id, "t"), fence, 0))
