@@ -7,7 +7,9 @@ Holds nothing of its own; the worker pool calls it in the job's cancel scope.
 
 from __future__ import annotations
 
+import inspect
 import math
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -22,6 +24,7 @@ from actorq.dependency_resolver import call_with_dependencies
 from actorq.errors import TaskTimeout
 from actorq.processes import Processes
 from actorq.task import Task
+from actorq.whereabouts import sits_in
 
 
 @attrs.frozen
@@ -108,9 +111,28 @@ class Attempt:
         if task.options.executor == "process":
             return await self.processes.run(task, self.context.message, self.captured)
         if task.is_async:
-            return await task.function(*args, **kwargs)
-        # A thread cannot be killed: cancellation waits for its end, and
-        # `trio.from_thread.check_cancelled()` in the function makes that soon.
-        return await trio.to_thread.run_sync(
-            lambda: task.function(*args, **kwargs), limiter=self.threads, abandon_on_cancel=False
+            value = task.function(*args, **kwargs)
+        else:
+            value = await self._in_a_thread(kwargs)
+        # By what it is: a decorator may make a plain function of an async one, or the other way round.
+        return await value if inspect.isawaitable(value) else value
+
+    async def _in_a_thread(self, kwargs: dict[str, Any]) -> Any:
+        """Run a plain function.
+
+        A thread cannot be killed: cancellation waits for its end, and
+        `trio.from_thread.check_cancelled()` in the function makes that soon.
+        """
+        task = trio.lowlevel.current_task()
+
+        def call() -> tuple[Any]:
+            sits_in[task] = threading.get_ident()
+            try:
+                return (self.task.function(*self.args, **kwargs),)  # Trio lets no coroutine through
+            finally:
+                del sits_in[task]
+
+        (value,) = await trio.to_thread.run_sync(
+            call, limiter=self.threads, abandon_on_cancel=False
         )
+        return value

@@ -5,6 +5,7 @@ Arguments come and results go as plain data; nothing that a task made is ever pi
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -51,12 +52,22 @@ def _outcome(name: ImportName, args: Sequence[Any], kwargs: Mapping[str, Any]) -
         task = _task_called(name)
         loaded_args, loaded_kwargs = task.signature.load(args, kwargs)
         value = task.function(*loaded_args, **loaded_kwargs)
+        _refuse_coroutine(name, value)
         return {"value": task.signature.return_dump(value)}
     except SystemExit as stop:
         # The same as os._exit() to whoever waits, but this process can go on.
         return {"exit": stop.code if isinstance(stop.code, int) else int(stop.code is not None)}
     except BaseException as error:  # noqa: BLE001 - it is told, and raised where somebody waits
         return {"error": dump_error(error)}
+
+
+def _refuse_coroutine(name: ImportName, value: object) -> None:
+    if inspect.iscoroutine(value):
+        value.close()  # or Python warns that it was never awaited
+        raise TaskDefinitionError(
+            f"executor='process': {name} returned a coroutine, and nothing runs it there; leave the "
+            f"option out"
+        )
 
 
 def _task_called(name: ImportName) -> Task[..., Any]:

@@ -213,7 +213,7 @@ class Task(Enqueueable[P, R], Generic[P, R]):
     def is_bare(self) -> bool:
         """Whether a worker has nothing to do but to call and await the function."""
         if self._is_bare is None:
-            self._is_bare = self.is_async and not self.injected
+            self._is_bare = inspect.iscoroutinefunction(self.function) and not self.injected
         return self._is_bare
 
     @property

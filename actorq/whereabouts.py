@@ -6,6 +6,7 @@ Reads Trio's task tree; changes nothing.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -27,8 +28,17 @@ def tasks_below(
             yield from tasks_below(child, depth + 1)
 
 
+#: Tasks that wait for a thread to end, and the thread's ident; kept by who starts such a thread.
+sits_in: dict[trio.lowlevel.Task, int] = {}
+
+
 def sits_at(task: trio.lowlevel.Task) -> str:
-    """The innermost line of *task* that is not Trio's: `function (file:line)`."""
+    """The innermost line of *task*, or of its thread, that is not Trio's: `function (file:line)`."""
+    frame = sys._current_frames().get(sits_in.get(task, -1))
+    while frame is not None and frame.f_code.co_filename.startswith(_TRIO):
+        frame = frame.f_back
+    if frame is not None:
+        return f"{frame.f_code.co_qualname} ({frame.f_code.co_filename}:{frame.f_lineno})"
     where = ""
     for frame, line in task.iter_await_frames():  # outermost first
         if not frame.f_code.co_filename.startswith(_TRIO):

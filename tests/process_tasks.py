@@ -103,6 +103,16 @@ def not_json() -> object:
     return object()
 
 
+async def _later() -> int:
+    return 1
+
+
+@actorq.task(executor="process")
+def returns_coroutine() -> object:
+    """A plain function, by its looks."""
+    return _later()
+
+
 def plain() -> str:
     """No task, but can be made one."""
     return "plain"

@@ -106,6 +106,8 @@ async def test_exceptions_come_back() -> None:
                 await (await sys.enqueue(tasks.fail, how)).result()
         with pytest.raises(actorq.NotSerializable, match="return value"):
             await (await sys.enqueue(tasks.not_json)).result()
+        with pytest.raises(actorq.TaskDefinitionError, match="returned a coroutine"):
+            await (await sys.enqueue(tasks.returns_coroutine)).result()
 
 
 DEATHS = [

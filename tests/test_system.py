@@ -124,6 +124,41 @@ def test_nothing_outlives_the_system(fails: bool, tape: Tape) -> None:
     simulate(main, tape=tape)
 
 
+def test_a_worker_that_was_cancelled_runs_nothing_more() -> None:
+    """T48: an embedded worker, its scheduler too; what it had not begun waits for the next."""
+
+    async def main() -> None:
+        broker = actorq.InMemoryBroker()
+        ran: list[int] = []
+
+        @broker.task
+        async def work(n: int) -> None:
+            ran.append(n)
+
+        @broker.task(schedule=[actorq.every(10, args=(99,))])
+        async def tick(n: int) -> None:
+            ran.append(n)
+
+        async def serve(task_status: trio.TaskStatus[None]) -> None:
+            async with open_system(broker):
+                task_status.started()
+                await trio.sleep_forever()
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(serve)
+            for n in range(3):
+                await work.kiq(n)
+            await trio.sleep(5)
+            assert ran == [0, 1, 2]
+            nursery.cancel_scope.cancel()
+        with pytest.raises(actorq.SystemClosed):
+            await work.kiq(3)
+        await trio.sleep(60)
+        assert ran == [0, 1, 2]
+
+    simulate(main)
+
+
 async def test_no_thread_is_left_running_a_task() -> None:
     """A39: closing waits for threads, however short the grace."""
     release, running = threading.Event(), threading.Event()

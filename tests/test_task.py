@@ -127,6 +127,75 @@ async def test_a_sync_wrapper_of_an_async_function_is_awaited() -> None:
         assert await (await sys.enqueue(work, 1)).result() == 2
 
 
+@pytest.mark.parametrize("says_so", [True, False])
+@pytest.mark.parametrize("is_async", [True, False])
+@pytest.mark.parametrize("gives_awaitable", [True, False])
+async def test_what_a_wrapper_gives_back_decides(
+    says_so: bool, is_async: bool, gives_awaitable: bool
+) -> None:
+    """T25: awaited if it can be, whatever the function looked like, and under the same timeout."""
+
+    async def answer(n: int) -> int:
+        await trio.lowlevel.checkpoint()
+        return n + 1
+
+    def wrapper(n: int) -> Any:
+        return answer(n) if gives_awaitable else n + 1
+
+    async def looks_async(n: int) -> int:
+        raise AssertionError
+
+    def looks_plain(n: int) -> int:
+        raise AssertionError
+
+    if says_so:
+        wrapper = functools.wraps(looks_async if is_async else looks_plain)(wrapper)
+    wrapped = actorq.task(name="wrapped", timeout=60)(wrapper)
+    async with open_system() as sys:
+        assert await (await sys.enqueue(wrapped, 1)).result() == 2
+        # without options, too, which may take a shorter way
+        bare = actorq.task(name="bare")(wrapper)
+        assert await (await sys.enqueue(bare, 2)).result() == 3
+
+
+async def test_a_limit_that_never_binds_costs_nothing() -> None:
+    """T23: there is always a limit, and slots are made when they are needed, however large it is."""
+    together = 300
+    here, all_here = 0, trio.Event()
+
+    @actorq.task
+    async def work() -> None:
+        nonlocal here
+        here += 1
+        if here == together:
+            all_here.set()
+        await all_here.wait()
+
+    async with open_system(concurrency=10**9) as sys:
+        assert (await sys.pool_statistics()).slots < 5
+        for handle in await sys.enqueue_many(work, [()] * together):
+            await handle.result()
+        assert (await sys.pool_statistics()).slots <= together + 5
+
+
+async def test_waiting_for_one_and_for_all() -> None:
+    """T29: a task's end is waited for by its handle, everybody's by `wait_idle`."""
+    ended: list[int] = []
+
+    @actorq.task
+    async def work(n: int) -> None:
+        for _ in range(n):
+            await trio.lowlevel.checkpoint()
+        ended.append(n)
+
+    async with open_system() as sys:
+        await (await sys.enqueue(work, 3)).wait_result()
+        assert ended == [3]
+        await sys.enqueue_many(work, [(9,), (0,), (50,)])
+        await sys.wait_idle()
+        assert sorted(ended) == [0, 3, 9, 50]
+
+
 # --- failures -----------------------------------------------------------------------------------
 
 
@@ -288,15 +357,17 @@ def test_a_timeout_is_for_each_attempt(retries: int, tape: Tape) -> None:
 
 async def test_a_thread_that_overruns_its_timeout_is_waited_for_and_failed() -> None:
     """T11: a thread cannot be killed; its late value does not count."""
-    release = threading.Event()
+    running, release = threading.Event(), threading.Event()
 
     @actorq.task(timeout=0.001)
     def work() -> int:
+        running.set()
         release.wait(30)
         return 1
 
     async with open_system() as sys:
         handle = await sys.enqueue(work)
+        await trio.to_thread.run_sync(running.wait, 30)
         with trio.move_on_after(0.02):
             await handle.result()
         assert not await handle.is_ready()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -713,3 +715,44 @@ def test_54_who_shields_itself_is_named_with_its_line(caplog: pytest.LogCaptureF
     assert "'pool'" in held_up[0]
     assert f"task stubborn ({task_id}) at " in held_up[0]
     assert f"{Path(__file__).name}:{line})" in held_up[0]
+
+
+def test_54_a_thread_that_holds_up_the_shutdown_is_named_with_its_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """54. The line of the thread, not the line that waits for it."""
+    held, running = threading.Lock(), threading.Event()
+    held.acquire()
+
+    class Release(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "does not end" in record.getMessage():
+                held.release()
+
+    @actorq.task(name="deaf")
+    def deaf() -> None:
+        running.set()
+        held.acquire(timeout=60)  # the line of the thread
+
+    async def main() -> None:
+        async with actorq.open_system(grace=0) as sys:
+            await sys.enqueue(deaf)
+            await trio.to_thread.run_sync(running.wait, 60)
+
+    caplog.set_level("WARNING", logger="actorq")
+    logger, release = logging.getLogger("actorq.supervisor"), Release()
+    logger.addHandler(release)
+    try:
+        trio.run(main, clock=trio.testing.MockClock(rate=100))  # six seconds pass in no time
+    finally:
+        logger.removeHandler(release)
+    (held_up,) = [
+        each.getMessage() for each in caplog.records if "does not end" in each.getMessage()
+    ]
+    line = next(
+        number
+        for number, text in enumerate(Path(__file__).read_text().splitlines(), start=1)
+        if text.endswith("# the line of the thread")
+    )
+    assert "task deaf (" in held_up
+    assert f"{Path(__file__).name}:{line})" in held_up
