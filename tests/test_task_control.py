@@ -383,7 +383,7 @@ def test_hooks_hear_of_a_task_without_a_result() -> None:
 
 @pytest.mark.parametrize("swallows", [False, True])
 def test_requeue_puts_a_task_back(swallows: bool) -> None:
-    """T35: it runs again, the first run stores no result, who waits sees the second.
+    """33, T35: it runs again, the first run stores no result, who waits sees the second.
 
     However often: neither the retries nor the limit of deliveries count it.
     """
