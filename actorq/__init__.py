@@ -9,7 +9,7 @@ schedule_state, schedule_table,
 serialization/, parameters, signature,
 state, import_name, depends, context, limits,
 unique, terms, dependency_graph, dependencies,
-call, task, wire/, queue_choice
+call, task, succession, wire/, queue_choice
 signals, statistics, dead_letters, reply,    the kernel: actors behind mailboxes
 mailbox, cell, ref, timers, actor,
 incarnation, restart, whereabouts,
@@ -32,7 +32,7 @@ from actorq.actor import Actor
 from actorq.actors.broker import Broker
 from actorq.actors.result_backend import ResultBackend
 from actorq.actors.worker_pool import PoolStatistics
-from actorq.call import Call, Enqueueable
+from actorq.call import Call, Chain, Enqueueable, Step
 from actorq.composition.completed import Completed
 from actorq.composition.nursery import TaskNursery
 from actorq.context import Context
@@ -47,6 +47,7 @@ from actorq.errors import (
     ActorStopped,
     ArgumentsError,
     AskDeadlock,
+    ChainBroken,
     DeadTaskNotFound,
     DuplicateTask,
     DuplicateTaskId,
@@ -128,6 +129,8 @@ __all__ = [
     "CBORSerializer",
     "Call",
     "CatchUp",
+    "Chain",
+    "ChainBroken",
     "Completed",
     "Concurrency",
     "Context",
@@ -193,6 +196,7 @@ __all__ = [
     "SkipSlot",
     "StaleResult",
     "State",
+    "Step",
     "Strategy",
     "SupervisorFailed",
     "SupervisorRef",

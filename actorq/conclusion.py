@@ -26,6 +26,7 @@ from actorq.protocol import Ending, Settlement
 from actorq.remote_error import dump_error, load_error
 from actorq.result import TaskResult
 from actorq.retry import RetryPolicy
+from actorq.succession import following
 
 
 log = logging.getLogger("actorq.worker")
@@ -88,6 +89,8 @@ def _decide(job: Job, now: float, dice: random.Random) -> None:
         attempts=fence.attempt,
         log=None if job.captured is None else job.captured.text(),
     )
+    if message.terms is not None and job.settlement.ending is Ending.DONE:
+        job.settlement = job.settlement._replace(then=following(message, job.value, now))
 
 
 def _after_error(

@@ -269,6 +269,21 @@ class WorkerLost(ActorqError):
     """The task was given to workers again and again and none of them lived to report its end."""
 
 
+class ChainBroken(ActorqError):
+    """A step of a chain did not succeed, so the later steps are never enqueued.
+
+    `.task_id` and `.task_name` are the step's; its own error is the `__cause__`.
+    """
+
+    def __init__(self, message: str, task_id: str = "", task_name: str = "") -> None:
+        super().__init__(message)
+        self.task_id = task_id
+        self.task_name = task_name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.task_id, self.task_name)
+
+
 class TaskLeftBehind(ActorqError):
     """A task nursery ended before it was sure that its task has ended: it may still run.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from actorq.errors import ActorFailed, ActorStopped, ResultGetError, SystemClosed
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 T = TypeVar("T")
 
-_LIVE = {"scheduled", "ready", "parked", "limited", "paced", "leased", "ending"}
+_LIVE = {"pending", "scheduled", "ready", "parked", "limited", "paced", "leased", "ending"}
 
 
 async def ask_again(ref: ActorRef[Any], message: Message[T]) -> T:
@@ -58,7 +59,7 @@ def _closed(ref: ActorRef[Any]) -> SystemClosed:
 class TaskHandle(Generic[R]):
     """One enqueued task."""
 
-    __slots__ = ("_known", "_system", "_task", "task_id")
+    __slots__ = ("_known", "_steps", "_system", "_task", "task_id")
 
     def __init__(
         self, system: System, task_id: TaskId, task: Task[..., R] | None, *, known: bool
@@ -67,6 +68,22 @@ class TaskHandle(Generic[R]):
         self._system = system
         self._task = task
         self._known = known  #: this system accepted it, so it is no typing error
+
+    @property
+    def steps(self) -> tuple[TaskHandle[Any], ...]:
+        """The handles of a chain's steps, in order, this one last; of any other task, this one."""
+        try:
+            return (*self._steps, self)
+        except AttributeError:  # most tasks are no chains, and do without
+            return (self,)
+
+    def _know_steps(self, task_ids: Sequence[TaskId], tasks: Sequence[Task[..., Any]]) -> None:
+        self._steps: tuple[TaskHandle[Any], ...] = tuple(
+            [
+                TaskHandle(self._system, task_id, task, known=False)
+                for task_id, task in zip(task_ids, tasks, strict=False)
+            ]
+        )
 
     async def is_ready(self) -> bool:
         """Whether the result is stored.  Always a checkpoint.

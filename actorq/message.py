@@ -34,6 +34,10 @@ class Terms:
     permits: tuple[Permit, ...] = ()  #: all are needed to run
     paces: tuple[Pace, ...] = ()  #: its turn in each is needed to start
     chain: tuple[TaskMessage, ...] = ()  #: what is enqueued when it has succeeded, one by one
+    delay: float | None = (
+        None  #: of a step in a chain: seconds from when it is enqueued to its start
+    )
+    expires: float | None = None  #: of a step in a chain: seconds after that, and it is too late
 
 
 @attrs.frozen(eq=False)
@@ -145,6 +149,8 @@ def _terms_to_plain(terms: Terms) -> dict[str, Any]:
         "permits": [list(permit) for permit in terms.permits],
         "paces": [list(pace) for pace in terms.paces],
         "chain": [message.to_dict() for message in terms.chain],
+        "delay": terms.delay,
+        "expires": terms.expires,
     }
 
 
@@ -160,6 +166,8 @@ def _terms_from_plain(data: Any) -> Terms:
             permits=tuple([_permit_from_plain(*each) for each in data.get("permits") or ()]),
             paces=tuple([_pace_from_plain(*each) for each in data.get("paces") or ()]),
             chain=tuple([TaskMessage.from_dict(each) for each in data.get("chain") or ()]),
+            delay=_check_moment(data, "delay"),
+            expires=_check_moment(data, "expires"),
         )
     except (TypeError, ValueError, OptionError) as error:
         raise EnvelopeError(f"not the terms of a task message: {error}") from error
@@ -194,7 +202,7 @@ _OPTIONS = (
     *("labels", "timeout", "retries", "ack", "queue", "priority", "max_deliveries", "result_ttl"),
     "capture_logs",
 )
-_TERMS = {"expires_at", "deadline", "unique", "permits", "paces", "chain"}
+_TERMS = {"expires_at", "deadline", "unique", "permits", "paces", "chain", "delay", "expires"}
 _FIELDS = {
     *_OPTIONS,
     "version",

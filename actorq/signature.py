@@ -34,6 +34,8 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 EMPTY: dict[str, Any] = {}  #: the keyword arguments of every call without any; never changed
 _NOTHING: Arguments = ((), EMPTY)
 
+_FIRST: Any = object()  #: stands for an argument that is not known yet
+
 _call: Any = operator.call  # typed for one function, where map has one for each argument
 
 
@@ -75,6 +77,15 @@ class Signature:
         except (Misfit, RecursionError):
             pass  # the other way goes slower and knows whose fault it is
         return self._walk(plan, args, kwargs, name, dumping=True)
+
+    def bind_rest(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str | None = None
+    ) -> Arguments:
+        """A caller's arguments but for the first, which is not known yet, as plain data."""
+        plan = self._resolved or self._plan()
+        self._check_arity(plan, (None, *args), kwargs, name)
+        bound, named = self._walk(plan, (_FIRST, *args), kwargs, name, dumping=True)
+        return bound[1:], named
 
     def named_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """A call's arguments by the names of their parameters, defaults included."""
@@ -139,6 +150,8 @@ class Signature:
     def _convert(
         self, slot: Slot, value: Any, place: int | str, name: str | None, *, dumping: bool
     ) -> Any:
+        if value is _FIRST:
+            return None
         try:
             return (slot.dump if dumping else slot.load)(value)
         except Misfit as misfit:

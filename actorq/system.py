@@ -24,7 +24,7 @@ from actorq.call import Enqueueable
 from actorq.chain import Chain
 from actorq.clock import EngineClock
 from actorq.composition.methods import Composition
-from actorq.composition.prepared import Prepared
+from actorq.composition.prepared import Prepared, message_of
 from actorq.engines.memory.broker import InMemoryBroker
 from actorq.environment import current_environment
 from actorq.errors import (
@@ -111,7 +111,8 @@ class System(Composition, Operations, Kernel):
     ) -> TaskHandle[R]:
         """Enqueue one call of *task*; when this has returned, the broker has accepted it.
 
-        Instead of a task and its arguments, it takes a call: `enqueue(task.call(...))`.
+        *task* may be a chain, `enqueue(a | b | c, ...)`, or a call, `enqueue(a.call(...) | b)`: the
+        handle is that of the last step.
 
         Always a checkpoint.  Raises `ArgumentsError` or `NotSerializable` if the arguments do not fit,
         `SystemClosed`, what a middleware's `pre_send` raises, and `EnqueueUncertain` if the broker
@@ -120,7 +121,10 @@ class System(Composition, Operations, Kernel):
         if not isinstance(task, Task):
             prepared = self._prepare("enqueue", task, args, kwargs)
             (task_id,) = await self._submit([prepared])
-            return TaskHandle(self, task_id, prepared.task, known=True)
+            handle: TaskHandle[R] = TaskHandle(self, task_id, prepared.task, known=True)
+            if len(prepared.tasks) > 1:
+                handle._know_steps(prepared.task_ids[:-1], prepared.tasks)
+            return handle
         if self._check(task, "enqueue"):
             await self._announce(task)
         message = task.message(
@@ -211,21 +215,22 @@ class System(Composition, Operations, Kernel):
         if not isinstance(work, Enqueueable):
             raise _not_a_task(work, what)
         call = work.call(*args, **kwargs)
-        task = call.task
-        is_new = self._check(task, what)
-        message = task.message(
-            call.args,
-            call.kwargs,
-            task_id=task.options.task_id or self._new_id(),
-            now=self.wiring.clock(),
-        )
-        return Prepared(message, task, (task,) if is_new else ())
+        tasks = (call.task, *[step.task for step in call.following])
+        news = tuple([task for task in tasks if self._check(task, what)])
+        message = message_of(call, self._new_id(), self.wiring.clock())
+        return Prepared(message, call.last, tasks, news)
 
     async def _submit(self, batch: Sequence[Prepared]) -> tuple[str, ...]:
         for prepared in batch:
             for task in prepared.news:
                 await self._announce(task)
-        return await self._send_all(tuple([prepared.message for prepared in batch]))
+        task_ids = await self._send_all(tuple([prepared.message for prepared in batch]))
+        return tuple(
+            [
+                prepared.task_ids[-1] if task_id == prepared.message.task_id else task_id
+                for prepared, task_id in zip(batch, task_ids, strict=True)
+            ]
+        )
 
     async def _send_all(self, messages: tuple[TaskMessage, ...]) -> tuple[TaskId, ...]:
         stand_ins = await self._send(messages) if messages else None

@@ -9,11 +9,21 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Self,
+    TypeVar,
+    Unpack,
+    overload,
+)
 
 import attrs
 
-from actorq.call import Call, Enqueueable
+from actorq.call import Call, Enqueueable, Step
 from actorq.context import Context
 from actorq.depends import Dependency, mark_of
 from actorq.errors import OptionError, TaskDefinitionError, TaskNotBound
@@ -37,7 +47,9 @@ if TYPE_CHECKING:
     from actorq.system import System
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
+X = TypeVar("X")
 
 _NO_OPTIONS = TaskOptions()
 #: Options that say something of one call, and nothing of the task.
@@ -194,6 +206,16 @@ class Task(Enqueueable[P, R], Generic[P, R]):
             )
         handle: ScheduleHandle = await source.add(self, trigger, *args, kwargs=kwargs)
         return handle
+
+    def step(self: Task[Concatenate[X, Q], R], *args: Q.args, **kwargs: Q.kwargs) -> Step[X, R]:
+        """This task as a step of a chain, with its arguments after the first: `a | b.step(64)`.
+
+        Nothing is checked or enqueued yet.
+        """
+        return Step(self, args, kwargs)
+
+    def _as_steps(self) -> tuple[Step[Any, Any], ...]:
+        return (Step(self),)
 
     def message(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, task_id: str, now: float

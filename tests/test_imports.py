@@ -28,7 +28,16 @@ LAYERS: dict[str, set[str]] = {
     "values: what travels": {
         *("context", "message", "options", "parameters", "progress", "remote_error", "result"),
         *("retry", "serialization", "signature", "task"),
-        *("import_name", "limits", "queue_choice", "state", "unique", "terms", "call"),
+        *(
+            "import_name",
+            "limits",
+            "queue_choice",
+            "state",
+            "unique",
+            "terms",
+            "call",
+            "succession",
+        ),
         *("depends", "dependency_graph", "dependencies"),
         "wire",
         *("crontab", "schedule", "schedule_state", "schedule_table"),
@@ -58,7 +67,12 @@ PURE = {
 }
 #: No Trio in these, but behind them: their messages are the kernel's `Message`, which lives beside
 #: the ref; their states run without an event loop all the same.
-PURE_BESIDE_MESSAGES = {"protocol", "engines.memory.queue", "engines.memory.results"}
+PURE_BESIDE_MESSAGES = {
+    "protocol",
+    "engines.memory.chains",
+    "engines.memory.queue",
+    "engines.memory.results",
+}
 
 
 def modules_of(package: Path) -> dict[str, Path]:

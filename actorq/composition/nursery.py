@@ -60,9 +60,8 @@ class Watched:
     @property
     def may_outlive_its_settlement(self) -> bool:
         """The queue may have forgotten it while its function runs."""
-        return (
-            self.prepared is not None
-            and self.prepared.message.options.ack is not AckMode.WHEN_SAVED
+        return self.prepared is not None and any(
+            task.options.ack is not AckMode.WHEN_SAVED for task in self.prepared.tasks
         )
 
 

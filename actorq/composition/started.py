@@ -25,7 +25,9 @@ class StartedHandle(TaskHandle[R]):
     __slots__ = ("_decided", "_refusal")
 
     def __init__(self, system: System, prepared: Prepared) -> None:
-        super().__init__(system, prepared.message.task_id, prepared.task, known=False)
+        super().__init__(system, prepared.task_ids[-1], prepared.task, known=False)
+        if len(prepared.tasks) > 1:
+            self._know_steps(prepared.task_ids[:-1], prepared.tasks)
         self._decided = trio.Event()
         self._refusal: BaseException | None = None
 

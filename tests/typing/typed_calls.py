@@ -381,3 +381,24 @@ async def bytes_and_keys(sys: actorq.System) -> None:
     assert_type(memory.with_size_limit(None), actorq.InMemoryBroker)
     assert_type(memory.with_id_generator(actorq.uuid4), actorq.InMemoryBroker)
     assert_type(await sys.send_encoded(b"{}"), actorq.TaskHandle[Any])
+
+
+async def chains(sys: actorq.System) -> None:
+    """The result of one step is the first argument of the next."""
+    chain: actorq.Chain[[str], int] = greet | count
+    call = greet.call("you") | count | fibonacci
+    assert_type(call, actorq.Call[int])
+    assert_type(await sys.enqueue(call), actorq.TaskHandle[int])
+    assert_type(await sys.enqueue(greet | count | fibonacci, name="you"), actorq.TaskHandle[int])
+    assert_type(await (greet | count).kiq("you"), actorq.TaskHandle[int])
+    step: actorq.Step[str, dict[str, int]] = resize.step(64, keep=False)
+    sized = await sys.enqueue(greet | resize.step(width=64), "you")
+    assert_type(sized, actorq.TaskHandle[dict[str, int]])
+    assert_type(await sys.enqueue(chain, "you"), actorq.TaskHandle[int])
+    assert_type(await sys.enqueue(greet.call("you") | step), actorq.TaskHandle[dict[str, int]])
+    assert_type(await sys.gather(call, greet.call("you")), tuple[int, str])
+    await sys.enqueue(greet.using(retries=2) | report, "you")  # the context is not passed
+    async with sys.map(greet | count, ["you", "me"]) as done:
+        async for name, length in done:
+            assert_type(name, str)
+            assert_type(length, int)

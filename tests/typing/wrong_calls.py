@@ -276,6 +276,21 @@ async def bytes_and_keys(sys: actorq.System) -> None:
     await sys.send_encoded("{}")  # error
 
 
+async def chains(sys: actorq.System) -> None:
+    """Results and first arguments that do not fit."""
+    fibonacci | greet  # error
+    fibonacci.call(10) | checksum  # error
+    fibonacci | not_a_task  # error
+    fibonacci | fibonacci.call(10)  # error
+    greet.step(laud=True)  # error
+    fibonacci.step(10)  # error
+    await sys.enqueue(fibonacci | fibonacci, "10")  # error
+    await sys.enqueue(fibonacci | fibonacci)  # error
+    await sys.enqueue(fibonacci.call(10) | fibonacci, 10)  # error
+    text: str = await (await sys.enqueue(fibonacci | fibonacci, 10)).result()  # error
+    del text
+
+
 async def what_types_cannot_tell(sys: actorq.System, counter: actorq.ActorRef[Add | Get]) -> None:
     """No checker finds these; all but the first raise where they are called."""
     # ask() takes every message that names a reply: a type variable for the reply's type cannot be

@@ -149,9 +149,7 @@ class InMemoryBroker(Broker):
 
     async def ending(self, task_id: str) -> Ending | None:
         """How a task ended."""
-        if task_id in self.queue.dead:
-            return Ending.DEAD
-        return self.queue.done.get(task_id)
+        return self.queue.ending(task_id)
 
     async def locate(self, task_id: str) -> str:
         """See `Queue.locate`."""

@@ -24,6 +24,7 @@ from typing import Any, Final
 import attrs
 
 from actorq.engines.memory.admission import Admission
+from actorq.engines.memory.chains import Chains, later_steps
 from actorq.engines.memory.entry import Entry, Held, State
 from actorq.engines.memory.keys import UniqueKeys
 from actorq.engines.memory.lanes import Line
@@ -48,7 +49,7 @@ from actorq.protocol import (
     Settlement,
 )
 from actorq.queue_choice import QueueChoice
-from actorq.remote_error import dump_error
+from actorq.remote_error import dump_error, load_error
 from actorq.result import TaskResult
 from actorq.unique import OnConflict
 
@@ -90,6 +91,7 @@ class Queue:
     outbox: deque[Outcome] = attrs.field(factory=deque)  #: ends that no worker reports
     keys: UniqueKeys = attrs.field(factory=UniqueKeys)
     admission: Admission = attrs.field(init=False)
+    chains: Chains = attrs.field(init=False)  #: what comes after the live ones
 
     _default: Line[Entry] = attrs.field(init=False)
     _expiring: list[tuple[float, int, Entry]] = attrs.field(factory=list)  #: heap
@@ -112,6 +114,7 @@ class Queue:
     def __attrs_post_init__(self) -> None:
         self._default = self.lines[DEFAULT_QUEUE] = Line(DEFAULT_QUEUE)
         self.admission = Admission(self._offer)
+        self.chains = Chains(self.remember)
 
     # --- accepting ---
 
@@ -166,6 +169,8 @@ class Queue:
             self.n_ready += 1
             line.append(entry)
         terms = message.terms
+        if (terms is not None and terms.chain) or self.chains.broken:
+            self.chains.begin(entry)
         if terms is not None and terms.expires_at is not None:
             self._sequence += 1
             heapq.heappush(self._expiring, (terms.expires_at, self._sequence, entry))
@@ -388,7 +393,9 @@ class Queue:
         ending = settlement.ending
         if ending is Ending.DONE or ending is Ending.CANCELLED:
             self._end(entry, ending)
-            if settlement.then:
+            if later_steps(entry.message):
+                self._go_on(entry, settlement, now)
+            elif settlement.then:
                 self._follow(settlement.then, now)
         elif ending is Ending.DEAD:
             self._bury(entry, settlement.reason, settlement.error, now)
@@ -415,6 +422,21 @@ class Queue:
             else:
                 self._make_ready(entry, now, park=ending is Ending.PARK)
         return True
+
+    def _go_on(self, entry: Entry, settlement: Settlement, now: float) -> None:
+        """A step of a chain has ended: its successor is accepted now, or never."""
+        if settlement.ending is not Ending.DONE:
+            return
+        if not self.chains.go_on(entry):
+            self._break_chain(entry, Ending.CANCELLED, None)
+        elif settlement.then:
+            self._follow(settlement.then, now)
+        else:
+            error = ActorqError("its worker did not say what comes after it")
+            self._break_chain(entry, Ending.DEAD, error)
+
+    def _break_chain(self, entry: Entry, ending: Ending, error: Exception | None) -> None:
+        self.outbox.extend(self.chains.break_off(entry.message, ending, error))
 
     def _follow(self, messages: tuple[TaskMessage, ...], now: float) -> None:
         """What comes after a task that has succeeded; a settlement cannot fail on it."""
@@ -484,7 +506,7 @@ class Queue:
 
     # --- ending ---
 
-    def _end(self, entry: Entry, ending: Ending) -> None:
+    def _end(self, entry: Entry, ending: Ending, error: Exception | None = None) -> None:
         message = entry.message
         entry.state = _DONE
         del self.live[message.task_id]
@@ -495,6 +517,8 @@ class Queue:
             self.done.pop(self._done_order.popleft(), None)
         if message.terms is not None and message.terms.unique is not None:
             self.keys.ended(message.terms.unique, message.task_id)
+        if ending is not Ending.DONE and later_steps(message):
+            self._break_chain(entry, ending, error)
 
     def _bury(self, entry: Entry, reason: str, error: dict[str, Any] | None, now: float) -> None:
         message = entry.message
@@ -505,10 +529,13 @@ class Queue:
             del self.dead[next(iter(self.dead))]
         if message.terms is not None and message.terms.unique is not None:
             self.keys.ended(message.terms.unique, message.task_id)
+        if later_steps(message):
+            why = ActorqError(reason) if error is None else load_error(error)
+            self._break_chain(entry, Ending.DEAD, why)
 
     def _end_unreported(self, entry: Entry, error: Exception, ending: Ending) -> None:
         self._report(entry, error)
-        self._end(entry, ending)
+        self._end(entry, ending, error)
 
     def _report(self, entry: Entry, error: Exception) -> None:
         """No worker will store this task's end: leave it for the actor to store."""
@@ -605,10 +632,15 @@ class Queue:
         """Cancel a task: at once if it waits; through its worker if it runs."""
         entry = self.live.get(task_id)
         if entry is None:
-            if self.done.get(task_id) is Ending.CANCELLED:
+            entry = self.chains.pending.get(task_id)  # a later step: its chain ends where it is
+            if entry is not None:
+                self.chains.sever(entry)
+        if entry is None:
+            how = self.ending(task_id)
+            if how is Ending.CANCELLED:
                 return Verdict.DONE  # asked again, perhaps because the first answer was lost
-            ended = task_id in self.done or task_id in self.dead
-            return Verdict.ENDED if ended else Verdict.UNKNOWN
+            return Verdict.UNKNOWN if how is None else Verdict.ENDED
+        task_id = entry.message.task_id
         if entry.state is _LEASED:
             self._ask_to_cancel(entry)
             return Verdict.ASKED
@@ -721,7 +753,13 @@ class Queue:
             return entry.state.value if entry.held is None else entry.held.value
         if task_id in self.dead:
             return _DEAD.value
-        return _DONE.value if task_id in self.done else "unknown"
+        return _DONE.value if task_id in self.done else self.chains.locate(task_id)
+
+    def ending(self, task_id: str) -> Ending | None:
+        """How a task ended; None while it is live, or if that is not known."""
+        if task_id in self.dead:
+            return Ending.DEAD
+        return self.done.get(task_id) or self.chains.broken.get(task_id)
 
     def is_leased(self, fence: Fence) -> bool:
         """Whether this delivery is still with its worker."""
