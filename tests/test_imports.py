@@ -63,7 +63,7 @@ LAYERS: dict[str, set[str]] = {
 PURE = {
     *("errors", "ids", "environment", "dead_letters", "restart", "signals", "statistics"),
     *(LAYERS["values: what travels"] - {"terms", "task"}),
-    *("middleware", "slots", "engines.memory.lease"),
+    *("middleware", "slots", "engines.memory.lease", "engines.memory.sealed"),
 }
 #: No Trio in these, but behind them: their messages are the kernel's `Message`, which lives beside
 #: the ref; their states run without an event loop all the same.
