@@ -22,7 +22,7 @@ schedule_source
 actors/                                      result backend, broker, middleware, worker pool, scheduler
 engines/                                     where queues, results and schedules are kept
 middlewares/                                 to be plugged in
-handle, composition/, operations, schedules,  what the user holds
+handle, composition/, operations, schedules, what the user holds
 system
 testing/                                     drawn schedules, virtual time, faults
 """

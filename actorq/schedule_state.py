@@ -188,13 +188,16 @@ class Schedule:
     def _held(self, me: str, now: float) -> Schedule:
         return attrs.evolve(self, holder=me, held_until=now + PATIENCE)
 
-    def noted(self, slot: Slot, *, fired: bool) -> Schedule:
+    def noted(self, slot: Slot, *, fired: bool, task_id: str | None = None) -> Schedule:
         """The broker has accepted the slot's task, or (not *fired*) it was dropped.
 
+        *task_id*: of the task that stands for it, if that is another one (`unique`).
         No matter if that was said before, or by another scheduler.
         """
         owed = tuple([each for each in self.owed if each.task_id != slot.task_id])
         newer = self.previous_slot is None or slot.planned > self.previous_slot
         if fired and newer:
-            return attrs.evolve(self, owed=owed, previous=slot.task_id, previous_slot=slot.planned)
+            return attrs.evolve(
+                self, owed=owed, previous=task_id or slot.task_id, previous_slot=slot.planned
+            )
         return self if len(owed) == len(self.owed) else attrs.evolve(self, owed=owed)

@@ -99,12 +99,13 @@ class Schedules:
             raise ScheduleNotFound(f"schedule {schedule_id!r} was removed just now")
         here = system.environment
         slot = Slot(schedule_id, here.wall(), schedule.call, manual=here.new_id())
-        await system._fire(slot)
+        task_id = await system._fire(slot)
         await source.change(
-            schedule_id, lambda known: None if known is None else known.noted(slot, fired=True)
+            schedule_id,
+            lambda known: None if known is None else known.noted(slot, fired=True, task_id=task_id),
         )
         task = system.wiring.tasks.get(schedule.call.task_name)
-        return TaskHandle(system, slot.task_id, task, known=True)
+        return TaskHandle(system, task_id, task, known=True)
 
     async def _source_of(self, schedule_id: str) -> ScheduleSource:
         for source in self._sources:

@@ -297,9 +297,10 @@ class System(Composition, Operations, Kernel):
             except ActorStopped as stopped:
                 raise _closing(stopped) from None
 
-    async def _fire(self, slot: Slot) -> None:
-        """Enqueue one slot of a schedule, under an id that only this slot has."""
-        await self._send((slot.message(self.wiring.clock()),))
+    async def _fire(self, slot: Slot) -> TaskId:
+        """Enqueue one slot of a schedule, under an id that only this slot has; what stands for it."""
+        stand_ins = await self._send((slot.message(self.wiring.clock()),))
+        return slot.task_id if stand_ins is None else stand_ins[0]
 
     # --- looking ---
 

@@ -856,3 +856,32 @@ def test_with_schedules_that_are_all_paused_or_over_there_is_no_timer() -> None:
             assert next_deadline() == math.inf
 
     simulate(main, limit=math.inf)
+
+
+def test_a_task_that_is_held_by_a_limit_has_not_ended() -> None:
+    """Overlap: skipped too, though it has not begun; and `unique` may let another stand for a slot."""
+
+    async def main() -> None:
+        ran: list[float] = []
+
+        @actorq.task(name="slow", concurrency=1)
+        async def slow(seconds: float) -> None:
+            ran.append(clock())
+            await trio.sleep(seconds)
+
+        async with actorq.open_system(grace=0) as sys:
+            await sys.enqueue(slow, 25)
+            await sys.schedules.add(slow, every(10), 1, schedule_id="s", overlap="skip")
+            await trio.sleep(35)
+            assert ran == [0, 25, 30]
+            await sys.schedules.remove("s")
+            only = slow.using(unique=actorq.Unique(on_conflict="return"))
+            first = await sys.enqueue(only, 50)
+            await sys.schedules.add(only, every(10), 50, schedule_id="u")
+            handle = await sys.schedules.run_now("u")
+            assert handle.task_id == first.task_id
+            info = await sys.schedules.get("u")
+            assert info is not None
+            assert info.last_task_id == first.task_id
+
+    simulate(main)

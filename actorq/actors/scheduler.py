@@ -50,8 +50,8 @@ RECHECK = 60.0
 #: The longest pause between two tries, in seconds.
 LONGEST_PAUSE = 30.0
 
-#: The broker's answers for a task that has not ended.
-_LIVE = {"scheduled", "ready", "parked", "leased", "ending"}
+#: The broker's answers for a task that has ended; any other means that it has not.
+_ENDED = {"done", "dead", "unknown"}
 #: What no further try would change: the slot is dropped.
 _REFUSALS = (SkipSlot, DuplicateTask, OptionError, ArgumentsError, NotSerializable, Reject)
 
@@ -97,7 +97,7 @@ class Scheduler(Actor[TaskAdded]):
         sources: Sequence[ScheduleSource],
         wiring: Wiring,
         wall: Callable[[], float],
-        fire: Callable[[Slot], Awaitable[object]],
+        fire: Callable[[Slot], Awaitable[str]],
         *,
         me: str,
         rules: Rules | None = None,
@@ -220,7 +220,9 @@ class Scheduler(Actor[TaskAdded]):
 
     async def _serve(self, desk: Desk, schedule_id: str) -> None:
         """Fire what is due of one schedule, however often it takes."""
-        sent: set[str] = set()  #: accepted by the broker, and not yet noted
+        sent: dict[
+            str, str
+        ] = {}  #: accepted by the broker and not yet noted, and what stands for it
 
         async def serve() -> Schedule | None:
             return await self._bring_up(desk.source, schedule_id, sent)
@@ -231,7 +233,7 @@ class Scheduler(Actor[TaskAdded]):
         desk.woken.set()
 
     async def _bring_up(
-        self, source: ScheduleSource, schedule_id: str, sent: set[str]
+        self, source: ScheduleSource, schedule_id: str, sent: dict[str, str]
     ) -> Schedule | None:
         def decide(known: Schedule | None) -> Schedule | None:
             now = self._wall()
@@ -242,35 +244,35 @@ class Scheduler(Actor[TaskAdded]):
         schedule = await source.change(schedule_id, decide)
         while schedule is not None and schedule.owed and schedule.holder == self._me:
             slot = schedule.owed[0]
-            fired = slot.task_id in sent or await self._fire_slot(schedule, slot)
-            if fired:
-                sent.add(slot.task_id)
+            fired = sent.get(slot.task_id) or await self._fire_slot(schedule, slot)
+            if fired is not None:
+                sent[slot.task_id] = fired
             schedule = await source.change(schedule_id, _noting(slot, fired))
         return schedule
 
-    async def _fire_slot(self, schedule: Schedule, slot: Slot) -> bool:
-        """Enqueue it, if the slot before it lets us; False: it is dropped."""
+    async def _fire_slot(self, schedule: Schedule, slot: Slot) -> str | None:
+        """Enqueue it, if the slot before it lets us; the id of its task, None: it is dropped."""
         if not slot.manual and not await self._may_start(schedule, slot):
             log.info("slot %s is skipped: %s has not ended", slot.task_id, schedule.previous)
-            return False
+            return None
         try:
-            await self._fire(slot)
+            return await self._fire(slot)
         except DuplicateTaskId:
             log.warning("slot %s was enqueued before, with other arguments", slot.task_id)
         except SkipSlot as skip:
             log.info("slot %s is skipped: %s", slot.task_id, skip)
-            return False
+            return None
         except _REFUSALS:
             log.exception("slot %s is refused, and dropped", slot.task_id)
-            return False
-        return True
+            return None
+        return slot.task_id
 
     async def _may_start(self, schedule: Schedule, slot: Slot) -> bool:
         overlap, previous = schedule.trigger.overlap, schedule.previous
         if overlap is Overlap.ALLOW or previous is None or previous == slot.task_id:
             return True
         broker = self._wiring.broker
-        if await broker.ask(Locate(previous)) not in _LIVE:
+        if await broker.ask(Locate(previous)) in _ENDED:
             return True
         if await broker.ask(Locate(slot.task_id)) != "unknown":
             return True  # it has started: a life before this one did not come to note it
@@ -293,9 +295,11 @@ def _declaring(
     return step
 
 
-def _noting(slot: Slot, fired: bool) -> Callable[[Schedule | None], Schedule | None]:
+def _noting(slot: Slot, task_id: str | None) -> Callable[[Schedule | None], Schedule | None]:
     def step(known: Schedule | None) -> Schedule | None:
-        return None if known is None else known.noted(slot, fired=fired)
+        if known is None:
+            return None
+        return known.noted(slot, fired=task_id is not None, task_id=task_id)
 
     return step
 

@@ -325,6 +325,21 @@ async def bound_to_a_broker() -> None:
     assert_type(await count.kiq("you"), actorq.TaskHandle[int])
 
 
+async def on_the_clock(sys: actorq.System, at: datetime) -> None:
+    """The arguments are the function's."""
+    by_cron = await greet.schedule_by_cron(sys, "0 3 * * *", "you")
+    assert_type(by_cron, actorq.ScheduleHandle)
+    await greet.schedule_by_cron(sys, actorq.cron("@daily", overlap="skip"), name="you")
+    await greet.schedule_by_interval(sys, timedelta(hours=1), "you")
+    await fibonacci.schedule_by_interval(sys, actorq.every(5, jitter=1), 10)
+    await greet.using(priority=1).schedule_by_time(sys, at, "you")
+    source = actorq.InMemoryScheduleSource()
+    await greet.schedule_by_time(source, actorq.at(at), "you")
+    assert_type(await sys.schedules.list(), tuple[actorq.ScheduleInfo, ...])
+    assert_type(await sys.schedules.run_now("s"), actorq.TaskHandle[Any])
+    assert_type(await by_cron.unschedule(), bool)
+
+
 async def with_other_options(sys: actorq.System, at: datetime) -> None:
     """A copy takes and returns the same."""
     soon = fibonacci.using(timeout=3)

@@ -202,6 +202,15 @@ async def bound_to_a_broker() -> None:
     greet.kiq("you")  # error
 
 
+async def on_the_clock(sys: actorq.System) -> None:
+    """The function's parameters, and a trigger of the right kind."""
+    await greet.schedule_by_cron(sys, "0 3 * * *", 5)  # error
+    await greet.schedule_by_interval(sys, "5m", "you")  # error
+    await greet.schedule_by_time(sys, 5.0, "you")  # error
+    await greet.schedule_by_interval(sys, 5)  # error
+    await greet.schedule_by_cron(actorq.every(5), "0 3 * * *", "you")  # error
+
+
 async def options() -> None:
     """Each option has its name and its type."""
     fibonacci.using(timout=3)  # error
