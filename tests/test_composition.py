@@ -206,6 +206,27 @@ def test_a_task_that_somebody_cancels_is_no_failure() -> None:
     simulate(main)
 
 
+def test_a_task_without_a_result_is_no_failure_where_nobody_wants_one() -> None:
+    """A nursery waits for its end; gather has no value to give."""
+
+    async def main() -> None:
+        @actorq.task
+        async def quiet() -> None:
+            await trio.sleep(1)
+            raise actorq.NoResult
+
+        async with open_system() as sys:
+            async with sys.open_task_nursery() as jobs:
+                jobs.start_soon(quiet)
+                other = jobs.start_soon(nap, 2)
+            assert await other.result() == 2
+            with pytest.raises(ExceptionGroup) as caught:
+                await sys.gather(quiet.call())
+            assert [type(error) for error in caught.value.exceptions] == [ResultGetError]
+
+    simulate(main)
+
+
 def test_wrong_arguments_are_refused_where_they_are_passed() -> None:
     """In the block, by name, and before anything is enqueued."""
 

@@ -130,7 +130,11 @@ class TaskNursery:
         handle = watched.handle
         try:
             result = await handle._wait_outside(True, sure=handle._known)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, ResultGetError) and watched.then is None:
+                where = await ask_again(self._system.wiring.broker, Locate(handle.task_id))
+                if where == "done":
+                    return  # it raised NoResult: that is no failure, and nobody wants its value
             await self._end(watched)
             raise
         if watched.then is None:
