@@ -66,6 +66,10 @@ what counts is the ratio to something that ran beside it.
   and no timer of ours, keeps the time; and `current_statistics().seconds_to_next_deadline` must be
   infinite. After work, the lease's own timers (renewal and sweep, each a third of a lease)
   run out once, and set no others; the count after work begins when they have.
+* **hooks-…**, **watchdog**: the programs of *bulk* and *single* once more, with a middleware and without
+  one, by CPU time (`time.process_time`). *none*: a subclass of `Middleware` that overrides nothing;
+  *all*: every hook, as plain functions that do nothing, and context managers that do nothing;
+  *async*: the same as `async def`.
 
 The programs are in `benchmarks/`. `python benchmarks/run.py --row bulk` measures one row,
 `--quick` is a smoke run.
