@@ -455,6 +455,32 @@ def test_an_expired_task_never_starts(
     simulate(main, tape=tape)
 
 
+async def test_a_deadline_travels_with_the_call(autojump_clock: trio.testing.MockClock) -> None:
+    """The enqueuer's own deadline, if it says so: nothing runs for who does not wait any more."""
+    ran = []
+
+    @actorq.task(propagate_deadline=True)
+    async def work(n: int, seconds: float) -> int:
+        ran.append(n)
+        await trio.sleep(seconds)
+        return n
+
+    async with open_system(concurrency=1) as sys:
+        with trio.move_on_after(3):
+            busy = await sys.enqueue(work, 1, 2)
+            late = await sys.enqueue(work, 2, 5)  # begins, and is cut off
+        with trio.move_on_after(1):
+            never = await sys.enqueue(work, 3, 0)
+        assert await busy.result() == 1
+        with pytest.raises(TaskExpired):
+            await never.result()
+        with pytest.raises(actorq.TaskTimeout, match="deadline"):
+            await late.result()
+        assert trio.current_time() == pytest.approx(3)
+        assert ran == [1, 2]
+        assert await (await sys.enqueue(work, 4, 0)).result() == 4  # no deadline here
+
+
 # --- named queues ---------------------------------------------------------------------------------
 
 
