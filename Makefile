@@ -21,7 +21,7 @@ demo: $(BIN)/.installed
 	@$(BIN)/python examples/index_tree.py $(ARGS)
 
 test: $(BIN)/.dev
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 check: lint types
 
