@@ -413,3 +413,19 @@ def test_no_other_event_loop_is_imported() -> None:
         timeout=60,
     )
     assert done.stdout == "2\n[]\n"
+
+
+async def test_enqueueing_from_a_thread() -> None:
+    """Code that cannot await enqueues and waits by way of the event loop."""
+    broker = InMemoryBroker()
+
+    @broker.task
+    async def double(n: int) -> int:
+        return 2 * n
+
+    def plain_code() -> int:
+        handle = trio.from_thread.run(double.kiq, 4)
+        return trio.from_thread.run(handle.result)
+
+    async with open_system(broker):
+        assert await trio.to_thread.run_sync(plain_code) == 8

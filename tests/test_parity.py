@@ -1,0 +1,88 @@
+"""docs/parity.md: no row is empty, each test that it names is there, each statement is shown."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")
+STATEMENTS = [f"T{n:02}" for n in range(1, 57)] + [f"A{n:02}" for n in range(1, 41)]
+SECTIONS = [f"1.{n}" for n in (*range(1, 14), 16)]
+LINK = re.compile(r"\[`(test_\w+)`\]\(\.\./(tests/[\w/]+\.py)\)")
+LATER = re.compile(r"with the (command line|(SQLite|Redis|PostgreSQL) engine)")
+
+
+def _rows(part: str) -> Iterator[list[str]]:
+    """The cells of each row of each table, without the heads."""
+    for line in part.splitlines():
+        if line.startswith("|") and not re.match(r"\|( taskiq| \||---)", line):
+            yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def _section(title: str) -> str:
+    _, _, rest = PAGE.partition(f"\n## {title}")
+    return re.split(r"\n## ", rest)[0]
+
+
+@cache
+def _tests_of(file: str) -> dict[str, str]:
+    """The docstring of each test in a file."""
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    return {
+        node.name: ast.get_docstring(node) or ""
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+    }
+
+
+def _named_by_docstrings() -> dict[str, list[str]]:
+    named: dict[str, list[str]] = defaultdict(list)
+    for path in (ROOT / "tests").rglob("*.py"):
+        file = path.relative_to(ROOT).as_posix()
+        for name, docstring in _tests_of(file).items():
+            for statement in re.findall(r"\b[TA]\d\d\b", docstring):
+                named[statement].append(f"{file}: {name}")
+    return named
+
+
+@pytest.mark.parametrize("section", [*SECTIONS, "Statements"])
+def test_no_row_is_empty(section: str) -> None:
+    """Each says what is there, what is here, and which test shows it, or with what it comes."""
+    rows = list(_rows(_section(section)))
+    assert rows
+    for row in rows:
+        assert len(row) == 3, row
+        assert all(row), row
+        assert LINK.search(row[2]) or LATER.search(row[2]), row
+
+
+def test_every_test_that_is_named_is_there() -> None:
+    """In the file that the link leads to."""
+    links = LINK.findall(PAGE)
+    assert len(links) == PAGE.count("](../tests/")
+    for name, file in links:
+        assert name in _tests_of(file), f"{file} has no {name}"
+
+
+def test_every_statement_is_in_the_table_and_shown() -> None:
+    """By tests whose docstrings name it; what no test names comes with something else."""
+    rows = {row[0]: row[2] for row in _rows(_section("Statements"))}
+    assert list(rows) == STATEMENTS
+    named = _named_by_docstrings()
+    assert set(named) <= set(STATEMENTS)
+    for statement, shown in rows.items():
+        links = LINK.findall(shown)
+        for name, file in links:
+            assert statement in _tests_of(file)[name], f"{name} does not name {statement}"
+        if not links:
+            assert not named[statement], f"{statement} is shown by {named[statement]}: link to one"
+            assert LATER.search(shown), statement
