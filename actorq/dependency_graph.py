@@ -276,13 +276,14 @@ def _substituted(annotation: Any, types: Mapping[Any, Any]) -> Any:
 
 def _adapted(call: Any) -> tuple[Kind, Callable[..., Any]]:
     """How to have a value from *call*; a generator becomes a context manager."""
+    generator: Any = call  # the checks below would narrow it to what cannot be decorated
     function = call
     if not inspect.isroutine(call) and not inspect.isclass(call):
         function = getattr(type(call), "__call__", call)  # noqa: B004 - its function is wanted
     if inspect.isasyncgenfunction(call) or inspect.isasyncgenfunction(function):
-        return Kind.ENTER_ASYNC, asynccontextmanager(call)
+        return Kind.ENTER_ASYNC, asynccontextmanager(generator)
     if inspect.isgeneratorfunction(call) or inspect.isgeneratorfunction(function):
-        return Kind.ENTER, contextmanager(call)
+        return Kind.ENTER, contextmanager(generator)
     # what was decorated keeps its generator function in sight: @contextmanager does
     inner = inspect.unwrap(call) if not inspect.isclass(call) else call
     if inspect.isasyncgenfunction(inner):

@@ -63,8 +63,8 @@ class ScheduleInfo:
         """What sorts lists: the next one first, paused ones last."""
         return (self.next_time or _FAR, self.schedule_id)
 
-    _planned: float | None = None
-    _activated: float = 0.0
+    _planned: float | None = attrs.field(default=None, alias="planned")
+    _activated: float = attrs.field(default=0.0, alias="activated")
 
 
 def _utc(moment: float) -> datetime:

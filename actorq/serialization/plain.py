@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -100,7 +100,7 @@ def _copied_list(value: Iterable[Any], depth: int) -> list[Any]:
     return out
 
 
-def _copied_dict(value: dict[Any, Any], depth: int) -> dict[str, Any]:
+def _copied_dict(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
     key: Any = None
     try:
