@@ -267,7 +267,7 @@ def test_sending_again_is_harmless_though_the_bytes_differ() -> None:
 @settings(deadline=None, max_examples=40)
 @given(schedules(max_size=60), st.lists(st.sampled_from([None, "flip", "cut", "key"]), max_size=8))
 def test_what_cannot_be_decoded_hurts_nobody_else(tape: Tape, damages: list[str | None]) -> None:
-    """42. It goes to the dead letters with its reason, its waiters hear it, all others run."""
+    """42, T21: it goes to the dead letters with its reason, its waiters hear it, all others run."""
     made = broker().with_signing({"one": KEYS["one"]})
     foreign = Wire().signed(actorq.InMemoryBroker().with_signing({"one": b"f" * 32}).wire.signing)  # type: ignore[arg-type]
 

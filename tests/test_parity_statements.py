@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import actorq
-from actorq import Context, InMemoryBroker, Middleware, TaskMessage, every, open_system
+from actorq import Context, InMemoryBroker, TaskMessage, every, open_system
 from actorq.engines.memory.queue import Queue
 from actorq.options import TaskOptions
 from actorq.protocol import Ending, Settlement
@@ -40,20 +40,6 @@ async def test_raise_for_error_gives_a_success_back() -> None:
         result = await (await sys.enqueue(work)).wait_result()
     assert result.raise_for_error() is result
     assert result.raise_for_error().return_value == 4
-
-
-def test_an_ack_mode_that_there_is_not_is_refused_before_anything_runs() -> None:
-    """T20: where it is written, and in a message from elsewhere; the names are in the error."""
-
-    async def work() -> None: ...
-
-    expected = "'when_received', 'when_executed', 'when_saved'"
-    with pytest.raises(actorq.OptionError, match=expected):
-        actorq.task(ack="sometimes")(work)  # type: ignore[call-overload]
-    with pytest.raises(actorq.OptionError, match=expected):
-        actorq.task(work).using(ack="sometimes")  # type: ignore[arg-type]
-    with pytest.raises(actorq.EnvelopeError, match=expected):
-        TaskMessage.from_dict({"task_id": "1", "task_name": "work", "ack": "sometimes"})
 
 
 @given(limit=st.integers(1, 12), more=st.integers(0, 5))
@@ -80,65 +66,6 @@ def test_the_limit_is_exact(limit: int, more: int) -> None:
     assert most == limit
 
 
-async def test_a_large_limit_is_no_limit(autojump_clock: trio.testing.MockClock) -> None:
-    """T23: all of them run at once; slots are made when they are needed."""
-    start = trio.current_time()
-
-    @actorq.task
-    async def work() -> None:
-        await trio.sleep(10)
-
-    async with open_system(concurrency=1_000_000) as sys:
-        for handle in await sys.enqueue_many(work, [()] * 500):
-            await handle.result()
-    assert trio.current_time() - start < 11
-
-
-async def test_waiting_for_everything(autojump_clock: trio.testing.MockClock) -> None:
-    """T29: `wait_idle` for all that is under way; a task called as a function, for one in place."""
-    ended: list[int] = []
-
-    @actorq.task
-    async def work(n: int) -> int:
-        await trio.sleep(n)
-        ended.append(n)
-        return n
-
-    async with open_system() as sys:
-        await sys.enqueue_many(work, [(2,), (1,), (3,)])
-        assert ended == []
-        await sys.wait_idle()
-        assert ended == [1, 2, 3]
-        assert await work(4) == 4  # no option makes `enqueue` wait: a task is still a function
-
-
-async def test_errors_on_the_way_are_for_hooks_and_not_results(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    """T31: a failure that will be tried again is no result: it is never read as the end."""
-    seen: list[str] = []
-
-    class Watch(Middleware):
-        def on_retry(self, message: TaskMessage, error: Exception, delay: float) -> None:
-            seen.append(f"{error!r} again in {delay:g} s")
-
-    @actorq.task(retries=actorq.RetryPolicy.constant(1, base=5))
-    async def work(ctx: Context = INJECTED) -> str:
-        if ctx.attempt == 1:
-            raise ValueError("first")
-        return "second"
-
-    async with open_system(InMemoryBroker().with_middlewares(Watch())) as sys:
-        handle = await sys.enqueue(work)
-        await trio.sleep(1)
-        assert seen == ["ValueError('first') again in 5 s"]
-        assert not await handle.is_ready()
-        with pytest.raises(actorq.ResultGetError):
-            await handle.get_result()
-        assert await handle.result() == "second"
-        assert (await handle.get_result()).attempts == 2
-
-
 def test_intervals_of_less_than_a_second() -> None:
     """T43: due a period after it was activated, not at once; fractions of seconds are fine."""
     ran: list[float] = []
@@ -155,34 +82,6 @@ def test_intervals_of_less_than_a_second() -> None:
     assert ran == [0.5, 1.0, 1.5]
     with pytest.raises(actorq.OptionError, match=r"0\.001"):
         every(0)
-
-
-async def test_a_program_s_own_worker_ends_with_its_block(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    """T48: 3 of 3 run; cancelled, it runs nothing more, and neither does its scheduler."""
-    ran: list[str] = []
-    broker = InMemoryBroker()
-
-    @broker.task
-    async def work(name: str) -> None:
-        ran.append(name)
-
-    @broker.task(schedule=[every(1)])
-    async def tick() -> None:
-        ran.append("tick")
-
-    with trio.CancelScope() as scope:
-        async with open_system(broker):
-            for name in "abc":
-                await (await work.kiq(name)).result()
-            scope.cancel()
-            await trio.lowlevel.checkpoint()
-    assert scope.cancelled_caught
-    with pytest.raises(actorq.SystemClosed):
-        await work.kiq("d")
-    await trio.sleep(60)
-    assert ran == ["a", "b", "c"]
 
 
 async def test_what_belongs_to_nobody_is_a_typed_error() -> None:
