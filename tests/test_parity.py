@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import builtins
+import datetime
+import inspect
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -10,12 +13,18 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import trio
+
+import actorq
+import actorq.middlewares
+import actorq.testing
+from actorq.options import Options
 
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")
 STATEMENTS = [f"T{n:02}" for n in range(1, 57)] + [f"A{n:02}" for n in range(1, 41)]
-SECTIONS = [f"1.{n}" for n in (*range(1, 14), 16)]
+SECTIONS = [f"1.{n}" for n in (*range(1, 15), 16)]
 LINK = re.compile(r"\[`(test_\w+)`\]\(\.\./(tests/[\w/]+\.py)\)")
 LATER = re.compile(r"with the (command line|(SQLite|Redis|PostgreSQL) engine)")
 
@@ -24,7 +33,7 @@ def _rows(part: str) -> Iterator[list[str]]:
     """The cells of each row of each table, without the heads."""
     for line in part.splitlines():
         if line.startswith("|") and not re.match(r"\|( taskiq| \||---)", line):
-            yield [cell.strip() for cell in line.strip("|").split("|")]
+            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))]
 
 
 def _section(title: str) -> str:
@@ -86,3 +95,71 @@ def test_every_statement_is_in_the_table_and_shown() -> None:
         if not links:
             assert not named[statement], f"{statement} is shown by {named[statement]}: link to one"
             assert LATER.search(shown), statement
+
+
+#: What the names in the right-hand columns are methods and attributes of.
+OBJECTS: dict[str, object] = {
+    "sys": actorq.System,
+    "sys.schedules": actorq.Schedules,
+    "broker": actorq.InMemoryBroker,
+    "handle": actorq.TaskHandle,
+    "ctx": actorq.Context,
+    "task": actorq.AsyncTask,
+    "progress": actorq.Progress,
+    "schedule": actorq.ScheduleHandle,
+    "actorq": actorq,
+    "trio": trio,
+    "trio.from_thread": trio.from_thread,
+}
+#: Where the classes are.
+PLACES = (actorq, actorq.middlewares, trio, builtins, datetime)
+#: What takes the other parameters that are named.
+CALLS = (
+    actorq.open_system,
+    actorq.RetryPolicy.exponential,
+    actorq.RetryPolicy,
+    actorq.Rate,
+    actorq.Concurrency,
+    actorq.Unique,
+    actorq.cron,
+    actorq.every,
+    actorq.InMemoryResultBackend,
+    actorq.middlewares.SimpleRetry,
+)
+TABLES = [*sorted((ROOT / "docs").glob("coming-from-*.md")), ROOT / "docs" / "parity.md"]
+
+
+def _ours(page: Path) -> Iterator[str]:
+    """The code in the second column of each table."""
+    for row in _rows(page.read_text(encoding="utf-8")):
+        if len(row) > 1:
+            yield from re.findall(r"`([^`]+)`", row[1])
+
+
+@pytest.mark.parametrize("page", TABLES, ids=lambda page: page.name)
+def test_what_the_look_up_tables_name_is_there(page: Path) -> None:
+    """Each method, option and class of ours: a table that names what was renamed misleads."""
+    found = 0
+    for code in _ours(page):
+        for name, attribute in re.findall(r"(?<![\w.\"'])((?:\w+\.)*\w+)\.(\w+)\b", code):
+            if name in OBJECTS:
+                found += 1
+                assert hasattr(OBJECTS[name], attribute), code
+        for name in re.findall(r"(?<![\w.\"'=/-])([A-Z]\w+)(?=\(|$)", code):
+            found += 1
+            assert any(hasattr(module, name) for module in PLACES), code
+    assert found > 20
+
+
+@pytest.mark.parametrize("page", TABLES, ids=lambda page: page.name)
+def test_the_options_that_look_up_tables_name_are_there(page: Path) -> None:
+    """`using(x=...)`, and `x=` alone, is an option, or a parameter of one of ours."""
+    parameters = set(Options.__annotations__)
+    for each in (*CALLS, *OBJECTS.values()):
+        methods = inspect.getmembers(each, inspect.isfunction) if isinstance(each, type) else []
+        for call in (each, *[method for _, method in methods]):
+            if callable(call):
+                parameters |= set(inspect.signature(call).parameters)
+    for code in _ours(page):
+        for name in re.findall(r"(?<![\w.])([a-z]\w+)=(?!=)", code):
+            assert name in parameters, code
