@@ -645,9 +645,9 @@ def test_40_a_source_that_fails_now_and_then_fires_nothing_twice(
         async with actorq.open_system(broker, backoff=QUICK) as sys, trio.open_nursery() as nursery:
             nursery.start_soon(blink)
             nursery.start_soon(crash_now_and_then, sys)
-            await trio.sleep_until(139)
-        assert elsewhere == [10 * k for k in range(1, 14)]
-        assert len(ran) == len(set(ran)) == 19 + 1
+            await trio.sleep_until(249)  # the last blip ends by 150, the last pause by 180
+        assert elsewhere == [10 * k for k in range(1, 25)]
+        assert len(ran) == len(set(ran)) == 35 + 1
         assert source.schedules.keys() == {"s"}
 
     simulate(main, tape=tape)
