@@ -24,7 +24,7 @@ async def call_the_bank(order: int, attempt: int) -> str:
 
 
 @broker.task(
-    retries=RetryPolicy.exponential(5, base=2, cap=600, retry_on=OSError),
+    retries=RetryPolicy.exponential(5, base=2, cap=600, jitter="full", retry_on=OSError),
     rate="10/m",
 )
 async def charge(order: int, ctx: Context = Depends()) -> str:

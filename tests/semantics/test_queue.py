@@ -950,7 +950,7 @@ def test_38_nothing_starts_before_its_time(
     faults: list[Crash],
     tape: Tape,
 ) -> None:
-    """38: by the engine's clock, whatever the wall clock does and whoever crashes."""
+    """38, T53: by the engine's clock, whatever the wall clock does and whoever crashes."""
 
     def wall() -> float:
         now = trio.current_time()
