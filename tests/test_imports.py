@@ -47,6 +47,7 @@ LAYERS: dict[str, set[str]] = {
         *("restart", "signals", "statistics", "supervisor", "timers", "whereabouts"),
     },
     "what the five actors share": {
+        *("configuration", "engine"),
         *("attempt", "captured_log", "chain", "clock", "conclusion", "dependency_resolver", "job"),
         *("lifespan", "middleware", "process_child", "processes", "protocol", "reporter"),
         *("runner", "slots", "wiring"),

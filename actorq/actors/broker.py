@@ -1,23 +1,23 @@
 """The broker: the actor that accepts tasks, leases them to workers, and takes them back.
 
-An engine subclasses `Broker` and writes the storage methods; demand, waking, notices, cancellation
+An engine subclasses `Broker` and writes the methods of `Engine`; demand, waking, notices, cancellation
 and unreported ends are written here, once.  The user's instance is also where tasks are declared and
-the other parts are chosen.  It serves every life; the counter, below, is new each time.
+the other parts are chosen (`Configuration`).  It serves every life; the counter, below, is new each
+time.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import attrs
 import trio
 
 from actorq.actor import Actor
-from actorq.dependencies import Dependencies
+from actorq.configuration import Configuration
+from actorq.engine import Engine
 from actorq.errors import (
     ActorFailed,
     ActorqError,
@@ -25,14 +25,9 @@ from actorq.errors import (
     LeaseLost,
     MailboxFull,
     ResultSetError,
-    SystemClosed,
-    TaskDefinitionError,
 )
-from actorq.ids import CheckedIds
-from actorq.lifespan import Handler, Lifespan, Opener, Role
-from actorq.message import Delivery, TaskMessage
-from actorq.middleware import Middleware
-from actorq.options import Options
+from actorq.lifespan import Handler
+from actorq.message import TaskMessage
 from actorq.protocol import (
     Allow,
     Batch,
@@ -56,38 +51,21 @@ from actorq.protocol import (
     Pause,
     Purge,
     PurgeDead,
-    QueuedTask,
-    QueueStatistics,
     Replay,
     Session,
     SetResults,
     Settle,
-    Settlement,
     TaskKnown,
     UnsavedResult,
     WaitIdle,
 )
-from actorq.queue_choice import QueueChoice
 from actorq.ref import Message
 from actorq.reply import Reply
-from actorq.schedule_source import ScheduleSource
-from actorq.state import State
-from actorq.task import (
-    AsyncTask,
-    SyncTask,
-    Task,
-    TaskDecorator,
-    TaskRegistry,
-    decorator_options,
-    make_task,
-)
-from actorq.wire import Encryption, Serializer, Signing, Wire
 from actorq.wiring import Wiring
 
 
 if TYPE_CHECKING:
-    from actorq.actors.result_backend import ResultBackend
-    from actorq.system import System
+    pass
 
 log = logging.getLogger("actorq.broker")
 
@@ -134,7 +112,7 @@ class Counter:
     sessions_ended: int = -1  #: how many had ended when we last looked
 
 
-class Broker(Actor[BrokerMessage]):
+class Broker(Configuration, Engine, Actor[BrokerMessage]):
     """Declares tasks, and keeps the queue.  Use an engine's: `InMemoryBroker()`."""
 
     #: Seconds for which a worker's jobs are its own without a sign of life.
@@ -143,374 +121,6 @@ class Broker(Actor[BrokerMessage]):
     counts_bytes: bool = False
     _counter: Counter
     _wiring: Wiring
-
-    def __init__(self) -> None:
-        self.tasks = TaskRegistry()
-        self.result_backend: ResultBackend = self.default_result_backend()
-        self.schedule_sources: tuple[ScheduleSource, ...] = (self.default_schedule_source(),)
-        self.middlewares: tuple[Middleware, ...] = ()
-        self.id_generator: Callable[[], str] | None = None
-        self.dependencies = Dependencies()
-        self.lifespan = Lifespan()
-        self.wire = Wire()  #: messages and results <-> bytes, for engines that keep them as bytes
-        self._system: System | None = None
-        self._taken = False  #: a system is open with it, or opens or closes
-
-    # --- choosing ---
-
-    def default_result_backend(self) -> ResultBackend:
-        """What keeps results unless `with_result_backend` says otherwise."""
-        raise NotImplementedError
-
-    def with_result_backend(self, result_backend: ResultBackend) -> Self:
-        """Keep results there.  Returns this broker."""
-        if not isinstance(result_backend, Actor) or not hasattr(result_backend, "keeps_results"):
-            raise TypeError(
-                f"with_result_backend() expects a ResultBackend object, such as "
-                f"InMemoryResultBackend(); got {result_backend!r}"
-            )
-        self.result_backend = result_backend
-        return self
-
-    def default_schedule_source(self) -> ScheduleSource:
-        """What keeps schedules unless `with_schedule_source` says otherwise."""
-        raise NotImplementedError
-
-    def with_schedule_source(self, *sources: ScheduleSource) -> Self:
-        """Keep schedules there: the first takes what tasks declare, too.  Returns this broker."""
-        if not sources or not all(isinstance(each, ScheduleSource) for each in sources):
-            raise TypeError(
-                f"with_schedule_source() expects ScheduleSource objects, such as "
-                f"InMemoryScheduleSource(); got {sources!r}"
-            )
-        self.schedule_sources = sources
-        return self
-
-    def with_middlewares(self, *middlewares: Middleware) -> Self:
-        """Add these to the chain, outermost first.  Returns this broker."""
-        for middleware in middlewares:
-            if not isinstance(middleware, Middleware):
-                raise TypeError(
-                    f"with_middlewares() expects Middleware objects; got {middleware!r}"
-                )
-        self.middlewares += middlewares
-        return self
-
-    def with_id_generator(self, new_id: Callable[[], str]) -> Self:
-        """Make task ids with *new_id* (`actorq.uuid7` unless told).  Returns this broker.
-
-        What it returns is checked at each call: see `actorq.ids.CheckedIds`.
-        """
-        if not callable(new_id):
-            raise TypeError(
-                f"with_id_generator() expects a function that returns a new str at each call, such "
-                f"as actorq.uuid4; got {new_id!r}"
-            )
-        self.id_generator = CheckedIds(new_id)
-        return self
-
-    # --- before the first task and after the last ---
-
-    @overload
-    def on_startup(self, handler: H, /) -> H: ...
-    @overload
-    def on_startup(self, /, *, role: Role | None = None) -> Callable[[H], H]: ...
-    def on_startup(self, handler: Handler | None = None, /, *, role: Role | None = None) -> Any:
-        """Call the decorated function, async or not, with the state before any task runs.
-
-        In the order of registration.  What it raises comes out of `open_system`; then every shutdown
-        handler is called.  *role*: only where there are workers, or only where there are clients; a
-        system in memory is both.
-        """
-
-        def register(handler: H) -> H:
-            self.lifespan.add_startup(handler, role)
-            return handler
-
-        return register if handler is None else register(handler)
-
-    @overload
-    def on_shutdown(self, handler: H, /) -> H: ...
-    @overload
-    def on_shutdown(self, /, *, role: Role | None = None) -> Callable[[H], H]: ...
-    def on_shutdown(self, handler: Handler | None = None, /, *, role: Role | None = None) -> Any:
-        """Call the decorated function, async or not, with the state when no task runs any more.
-
-        In the reverse order of registration, after an exception and a cancellation too, shielded for
-        5 seconds in all.  One that fails does not keep the others from being called.
-        """
-
-        def register(handler: H) -> H:
-            self.lifespan.add_shutdown(handler, role)
-            return handler
-
-        return register if handler is None else register(handler)
-
-    def with_lifespan(self, opener: Opener, /, *, role: Role | None = None) -> Self:
-        """Enter `opener(state)`, an async context manager, round the system.  Returns this broker.
-
-        Entered before all startup handlers, left after all shutdown handlers.
-        """
-        self.lifespan.add_manager(opener, role)
-        return self
-
-    # --- formats ---
-
-    def with_serializer(self, serializer: Serializer, *, also: Iterable[Serializer] = ()) -> Self:
-        """Write messages and results in this format (`JSONSerializer()` unless told).
-
-        *also*: formats that are read besides, while there is something left that was written in them.
-        Engines write; `InMemoryBroker()` does so only with `encoded=True`.  Returns this broker.
-        """
-        self.wire = self.wire.written_as(serializer, tuple(also))
-        return self
-
-    def with_signing(
-        self, keys: Mapping[str, bytes], *, use: str | None = None, accept_unsigned: bool = False
-    ) -> Self:
-        """Sign what is written, refuse what is not signed: see `actorq.wire.Signing`.
-
-        Returns this broker.
-        """
-        self.wire = self.wire.signed(Signing(keys, use=use, accept_unsigned=accept_unsigned))
-        return self
-
-    def with_encryption(
-        self, keys: Mapping[str, bytes], *, use: str | None = None, accept_plain: bool = False
-    ) -> Self:
-        """Encrypt payloads, refuse those that are not: see `actorq.wire.Encryption`.
-
-        Needs `actorq[crypto]`.  Returns this broker.
-        """
-        self.wire = self.wire.encrypted(Encryption(keys, use=use, accept_plain=accept_plain))
-        return self
-
-    def with_size_limit(self, size_limit: int | None) -> Self:
-        """Refuse messages and results of more bytes (4 MiB unless told; None: no limit).
-
-        A broker that keeps no bytes counts those of messages only if it is told this: it encodes
-        each to see how large it is.  Returns this broker.
-        """
-        self.wire = self.wire.limited(size_limit)
-        self.counts_bytes = size_limit is not None
-        return self
-
-    # --- dependencies ---
-
-    def with_dependency(self, kind: Any, value: Any) -> Self:
-        """Give *value* to parameters of the type *kind*: `db: Database = Depends()`.
-
-        *kind* is what they are annotated with: a class, abstract or not, a protocol, a `NewType`, a
-        generic such as `Repository[User]`.  (`type[T]` would let type checkers compare the two, and
-        refuse abstract classes and protocols.)  Raises `TypeError`.  Returns this broker.
-        """
-        self.dependencies.supply(kind, value)
-        return self
-
-    def with_dependency_grace(self, seconds: float) -> Self:
-        """Give the clean-up of an attempt's dependencies so long (10 s unless told).
-
-        Returns this broker.
-        """
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
-            raise ValueError(f"with_dependency_grace() expects seconds >= 0; got {seconds!r}")
-        self.dependencies.grace = seconds
-        return self
-
-    @property
-    def state(self) -> State:
-        """What startup handlers leave for tasks, which ask for it: `state: State = Depends()`.
-
-        Put an object of a class of your own here for attributes with types.
-        """
-        return self.dependencies.state
-
-    @state.setter
-    def state(self, state: State) -> None:
-        self.dependencies.state = state
-
-    @property
-    def dependency_overrides(self) -> MutableMapping[Any, Callable[..., Any]]:
-        """What stands in for what: `broker.dependency_overrides[get_db] = get_fake_db`."""
-        return self.dependencies.overrides
-
-    @dependency_overrides.setter
-    def dependency_overrides(self, overrides: Mapping[Any, Callable[..., Any]]) -> None:
-        self.dependencies.replace_overrides(overrides)
-
-    def override(
-        self, dependency: Callable[..., Any], stand_in: Callable[..., Any]
-    ) -> AbstractContextManager[None]:
-        """For the body of `with`, *stand_in* is called wherever *dependency* is asked for."""
-        return self.dependencies.overridden(dependency, stand_in)
-
-    # --- declaring tasks ---
-
-    @overload
-    def task(  # type: ignore[overload-overlap]  # the more special one comes first
-        self, function: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[P, R]: ...
-    @overload
-    def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
-    @overload
-    def task(self, /, *, name: str | None = None, **options: Unpack[Options]) -> TaskDecorator: ...
-    def task(
-        self,
-        function: Callable[..., Any] | None = None,
-        /,
-        *,
-        name: str | None = None,
-        **options: Any,
-    ) -> Any:
-        """Make a task of a function and know it: `@broker.task`, `@broker.task(retries=3)`.
-
-        `task.kiq(...)` then enqueues it on this broker's open system.
-        """
-        checked = decorator_options("@broker.task", options)
-        if function is None:
-            return TaskDecorator(name, checked, self)
-        return make_task(function, name=name, options=checked, broker=self)
-
-    def register(self, *tasks: Task[..., Any]) -> Self:
-        """Know tasks that were made with `@actorq.task` elsewhere.  Returns this broker."""
-        for each in tasks:
-            if not isinstance(each, Task):
-                raise TaskDefinitionError(f"register() expects tasks; got {each!r}")
-            self.tasks.add(each)
-        return self
-
-    def open_system_or_raise(self) -> System:
-        """The open system of this broker; `SystemClosed` if there is none."""
-        if self._system is None or not self._system.is_open:
-            raise SystemClosed(
-                "this broker's system is not open; enqueue inside "
-                "`async with actorq.open_system(broker):`"
-            )
-        return self._system
-
-    # --- to be written by an engine ---
-
-    async def startup(self) -> None:
-        """Begin a life."""
-
-    async def shutdown(self) -> None:
-        """End a life."""
-
-    async def store(self, messages: Sequence[TaskMessage], now: float) -> tuple[str, ...] | None:
-        """Accept all or none; an id that is known is not stored again.
-
-        The ids of what stands for each, if a unique key was taken; None: each for itself.  Raises
-        `DuplicateTask` where such a conflict is an error.
-        """
-        raise NotImplementedError
-
-    async def claim(self, session: int, limit: int, now: float) -> tuple[Delivery, ...]:
-        """Lease ready tasks to a session."""
-        raise NotImplementedError
-
-    async def settle(
-        self, session: int, settlements: Sequence[Settlement], now: float
-    ) -> tuple[bool, ...]:
-        """Apply a worker's word; False for each stale fence."""
-        raise NotImplementedError
-
-    async def open_session(self, worker: str, now: float, queues: QueueChoice | None = None) -> int:
-        """A new session for these queues; older ones of this worker lose their jobs."""
-        raise NotImplementedError
-
-    async def extend(self, session: int, now: float) -> float | None:
-        """Renew a lease: until when; None if it was lost."""
-        raise NotImplementedError
-
-    async def revoke(self, task_id: str, now: float) -> bool | None:
-        """Cancel a task: True if it did or had, False if it ended otherwise, None if it is running."""
-        raise NotImplementedError
-
-    async def ending(self, task_id: str) -> Ending | None:
-        """How a task ended; None while it is live, or if that is not known."""
-        raise NotImplementedError
-
-    async def locate(self, task_id: str) -> str:
-        """Where a task is."""
-        raise NotImplementedError
-
-    async def promote(self, now: float) -> None:
-        """Make scheduled tasks ready whose time has come."""
-        raise NotImplementedError
-
-    async def lapse(self, now: float, late: float) -> None:
-        """Take back the jobs of sessions whose lease ran out; the loop was *late* by that much."""
-        raise NotImplementedError
-
-    async def release(self, task_name: str) -> None:
-        """A worker knows this task now."""
-        raise NotImplementedError
-
-    async def statistics_of_queue(self) -> QueueStatistics:
-        """How many tasks are where."""
-        raise NotImplementedError
-
-    async def dead_tasks(self) -> tuple[DeadTask, ...]:
-        """The dead letters, oldest first."""
-        raise NotImplementedError
-
-    async def dead_task(self, task_id: str) -> DeadTask | None:
-        """One dead letter."""
-        raise NotImplementedError
-
-    async def replay(
-        self, pairs: Sequence[tuple[str, TaskMessage]], now: float
-    ) -> tuple[bool, ...]:
-        """Each dead letter goes and its message is enqueued, in one step; False where there is none."""
-        raise NotImplementedError
-
-    async def purge_dead(self, task_ids: Sequence[str] | None) -> int:
-        """Forget dead letters (None: all); how many there were."""
-        raise NotImplementedError
-
-    async def queued_tasks(self, queue: str | None, limit: int) -> tuple[QueuedTask, ...]:
-        """Tasks that have not ended, the first accepted first."""
-        raise NotImplementedError
-
-    async def purge(self, queue: str, now: float) -> int:
-        """Cancel what waits in a queue; how many that were."""
-        raise NotImplementedError
-
-    async def set_paused(self, queue: str, *, paused: bool) -> None:
-        """Give nothing of a queue to workers any more, or do so again."""
-        raise NotImplementedError
-
-    def claimable(self) -> bool:
-        """Whether a claim might find something."""
-        raise NotImplementedError
-
-    def has_session(self, session: int) -> bool:
-        """Whether a session is still good."""
-        raise NotImplementedError
-
-    def next_due(self) -> float | None:
-        """When the next scheduled task is due."""
-        raise NotImplementedError
-
-    def has_leases(self) -> bool:
-        """Whether any job is leased."""
-        raise NotImplementedError
-
-    def sessions_ended(self) -> int:
-        """How many sessions have ended in all: when it changes, somebody is to be told."""
-        raise NotImplementedError
-
-    def has_notices(self) -> bool:
-        """Whether anything is to be told to any session."""
-        raise NotImplementedError
-
-    def take_notices(self, session: int) -> tuple[Notice, ...]:
-        """What is to be told to a session; taking it forgets it."""
-        raise NotImplementedError
-
-    def outbox(self) -> deque[Outcome]:
-        """Ends that no worker reports.  Owned by the storage; the publisher takes from the left."""
-        raise NotImplementedError
 
     # --- the actor ---
 
