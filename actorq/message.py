@@ -145,13 +145,17 @@ def _terms_to_plain(terms: Terms) -> dict[str, Any]:
     return {
         "expires_at": terms.expires_at,
         "deadline": terms.deadline,
-        "unique": None if terms.unique is None else list(terms.unique),
+        "unique": None if terms.unique is None else _unique_to_plain(terms.unique),
         "permits": [list(permit) for permit in terms.permits],
         "paces": [list(pace) for pace in terms.paces],
         "chain": [message.to_dict() for message in terms.chain],
         "delay": terms.delay,
         "expires": terms.expires,
     }
+
+
+def _unique_to_plain(unique: UniqueKey) -> list[Any]:
+    return [unique.key, unique.on_conflict.value, unique.until.value, unique.seconds]
 
 
 def _terms_from_plain(data: Any) -> Terms:

@@ -24,11 +24,13 @@ from actorq.errors import (
     OptionError,
     UnsupportedOption,
 )
-from actorq.message import TaskMessage
+from actorq.limits import Pace, Permit
+from actorq.message import TaskMessage, Terms
 from actorq.options import TaskOptions
 from actorq.progress import TaskProgress
 from actorq.result import TaskResult
 from actorq.serialization import MAX_DEPTH, dump, load
+from actorq.unique import OnConflict, UniqueKey, Until
 from actorq.wire import (
     SIZE_LIMIT,
     CBORSerializer,
@@ -94,8 +96,21 @@ PLAIN = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
 )
+SECONDS = st.floats(0.001, 1e9)
+TERMS = st.builds(
+    Terms,
+    expires_at=st.none() | SECONDS,
+    deadline=st.none() | SECONDS,
+    unique=st.none()
+    | st.builds(UniqueKey, TEXT, st.sampled_from(OnConflict), st.sampled_from(Until), st.none())
+    | st.builds(UniqueKey, TEXT, st.sampled_from(OnConflict), st.just(Until.TIME), SECONDS),
+    permits=st.lists(st.builds(Permit, TEXT, st.integers(1, 99)), max_size=2).map(tuple),
+    paces=st.lists(
+        st.builds(Pace, TEXT, st.integers(1, 99), SECONDS, st.booleans()), max_size=2
+    ).map(tuple),
+)
 MESSAGES = st.builds(
-    lambda task_id, name, args, kwargs, labels, eta: TaskMessage(
+    lambda task_id, name, args, kwargs, labels, eta, terms: TaskMessage(
         task_id,
         name,
         tuple(args),
@@ -103,6 +118,7 @@ MESSAGES = st.builds(
         TaskOptions().updated({"labels": labels}, where="test"),
         eta,
         1.5,
+        terms,
     ),
     NAMES,
     NAMES,
@@ -110,6 +126,7 @@ MESSAGES = st.builds(
     st.dictionaries(NAMES, PLAIN, max_size=3),
     st.dictionaries(NAMES, PLAIN, max_size=3),
     st.none() | st.floats(0, 1e12),
+    st.none() | TERMS,
 )
 MESSAGE = TaskMessage("id-1", "mod:task", (1, "é", [2.5, None]), {"k": {"deep": [True]}})
 
@@ -133,6 +150,7 @@ def test_a_message_comes_back_from_every_wire(wire: Wire, message: TaskMessage) 
     """A18, T39: arguments and labels of any JSON shape, in every format, signed, encrypted or not."""
     data = wire.encode_message(message)
     assert type(data) is bytes
+    assert wire.decode_message(data).terms == message.terms
     assert same(wire.decode_message(data).to_dict(), message.to_dict())
     assert same(wire.decode_message(data, message.task_id).to_dict(), message.to_dict())
 
