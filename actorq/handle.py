@@ -221,9 +221,11 @@ class ProgressUpdates:
 
     async def __anext__(self) -> TaskProgress:
         async with slot_given_back():
-            return await self._next()
+            after, progress = await self._next()
+        self._after = after  # who is cancelled while it waits for its slot has missed nothing
+        return progress
 
-    async def _next(self) -> TaskProgress:
+    async def _next(self) -> tuple[int, TaskProgress]:
         results = self._system.wiring.results
         live = None if self._known else await self._is_live()
         while True:
@@ -231,8 +233,7 @@ class ProgressUpdates:
             if update is None:
                 raise StopAsyncIteration
             if not isinstance(update, Doubt):
-                self._after, progress = update
-                return progress
+                return update
             live = await self._is_live()
 
     async def _is_live(self) -> bool:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import actorq
-from actorq import Context, InMemoryBroker, Middleware, System, open_system
+from actorq import Context, InMemoryBroker, Middleware, System, TaskProgress, open_system
 from actorq.errors import (
     ArgumentsError,
     DuplicateTaskId,
@@ -902,3 +902,61 @@ def test_a_parent_that_ends_early_takes_its_children_with_it(
         assert not broker.queue.live
 
     simulate(main, tape=tape)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_who_iterates_impatiently_in_a_job_misses_no_pair(concurrency: int) -> None:
+    """A pair that came while the slot was somebody else's was lost, and its room with it."""
+
+    async def main() -> None:
+        @actorq.task(expires=1)
+        async def in_time(n: int) -> int:
+            return n
+
+        @actorq.task
+        async def parent() -> list[int]:
+            got: list[int] = []
+            items = [1, 2, 3]
+            async with sys.map(
+                in_time, items, concurrency=concurrency, return_results=True
+            ) as done:
+                while len(got) < len(items) and trio.current_time() < 60:
+                    with trio.move_on_after(0.3):
+                        got.append((await anext(done))[0])
+            return sorted(got)
+
+        async with open_system(concurrency=1) as sys:
+            handle = await sys.enqueue(parent)
+            await sys.enqueue(nap, 5)  # takes the slot: the items expire meanwhile
+            assert await handle.result() == [1, 2, 3]
+
+    simulate(main)
+
+
+def test_who_watches_a_progress_impatiently_in_a_job_misses_none() -> None:
+    """The same for progress that came while the slot was somebody else's."""
+
+    async def main() -> None:
+        @actorq.task
+        async def works(ctx: Context = INJECTED) -> None:
+            for step in range(3):
+                await trio.sleep(1)
+                await ctx.set_progress(TaskProgress(current=step))
+            await trio.sleep(5)
+
+        @actorq.task
+        async def watches(task_id: str) -> list[Any]:
+            seen: list[Any] = []
+            updates = sys.handle(task_id).progress()
+            while len(seen) < 3 and trio.current_time() < 60:
+                with trio.move_on_after(0.3):
+                    seen.append((await anext(updates)).current)
+            return seen
+
+        async with open_system(concurrency=2) as sys:
+            working = await sys.enqueue(works)
+            handle = await sys.enqueue(watches, working.task_id)
+            await sys.enqueue(nap, 5)
+            assert await handle.result() == [0, 1, 2]
+
+    simulate(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -29,6 +30,7 @@ class Completed(Generic[K, V]):
     def __init__(self, ended: trio.MemoryReceiveChannel[tuple[K, V]], room: trio.Semaphore) -> None:
         self._ended = ended
         self._room = room
+        self._kept: deque[tuple[K, V]] = deque()  #: received by who was cancelled before it had it
 
     def __aiter__(self) -> Self:
         return self
@@ -38,14 +40,26 @@ class Completed(Generic[K, V]):
         try:
             pair = self._next()
             if pair is None:
-                async with slot_given_back():
-                    pair = await self._ended.receive()
+                pair = await self._receive()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None
         self._room.release()
         return pair
 
+    async def _receive(self) -> tuple[K, V]:
+        pair = None
+        try:
+            async with slot_given_back():
+                pair = await self._ended.receive()
+        except BaseException:
+            if pair is not None:  # cancelled while it waited for its slot: the next one gets it
+                self._kept.append(pair)
+            raise
+        return pair
+
     def _next(self) -> tuple[K, V] | None:
+        if self._kept:
+            return self._kept.popleft()
         try:
             return self._ended.receive_nowait()
         except trio.WouldBlock:
