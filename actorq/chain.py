@@ -256,16 +256,22 @@ class Around:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        signal: BaseException | None = None
         while self._entered:
             call, manager = self._entered.pop()
             try:
                 manager.__exit__(kind, error, traceback)
             except BaseException as raised:
-                if raised is error:
+                if raised is error or raised is signal:
                     continue  # as `@contextmanager` has it when it does not handle what came
-                if is_signal(raised):
-                    raise
-                _log(call, raised)
+                if not is_signal(raised):
+                    _log(call, raised)
+                    continue
+                # it goes up when those further out have been left, too: they see it on its way
+                signal = raised
+                kind, error, traceback = type(raised), raised, raised.__traceback__
+        if signal is not None:
+            raise signal
 
 
 def is_signal(error: BaseException) -> bool:

@@ -623,6 +623,45 @@ def test_around_hooks_cannot_swallow_an_error() -> None:
     simulate(main)
 
 
+def test_around_hooks_are_all_left_when_one_raises_a_cancellation_anew() -> None:
+    """44: `except*` makes a new group of what it leaves; those further out were never left then."""
+
+    class Picks(Middleware):
+        @contextmanager
+        def around_execute(self, context: Context) -> Iterator[None]:
+            try:
+                yield
+            except* OSError:
+                log.append("picked")
+
+    log: list[str] = []
+
+    async def main() -> None:
+        broker = InMemoryBroker().with_middlewares(Surrounds("1", log), Picks())
+
+        async def fails_in_its_end() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise OSError("lost")
+
+        @broker.task
+        async def work() -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fails_in_its_end)
+                await trio.sleep_forever()
+
+        async with actorq.open_system(broker):
+            handle = await work.kiq()
+            await trio.sleep(1)
+            assert await handle.cancel()
+            outcome = await handle.wait_result()
+        assert isinstance(outcome.error, actorq.TaskCancelled)
+        assert log[-3:] == ["picked", "1 sees BaseExceptionGroup", "leave run 1 1"]
+
+    simulate(main)
+
+
 def test_an_around_hook_that_cannot_begin_fails_the_attempt_or_refuses_the_call() -> None:
     """44: as pre_execute and pre_send do; what was entered before it is left."""
 
