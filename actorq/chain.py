@@ -261,7 +261,7 @@ class Around:
             call, manager = self._entered.pop()
             try:
                 manager.__exit__(kind, error, traceback)
-            except BaseException as raised:
+            except BaseException as raised:  # noqa: BLE001 - logged, or raised below
                 if raised is error or raised is signal:
                     continue  # as `@contextmanager` has it when it does not handle what came
                 if not is_signal(raised):

@@ -126,7 +126,8 @@ def _after_error(
             + (f" ({said.reason})" if said.reason else "")
             + f", and there is no further one: {why}"
         )
-        error.__cause__ = said.__cause__ or said.__context__ or said
+        causes = (said.__cause__, said.__context__, said)
+        error.__cause__ = next(each for each in causes if each is not None)
     return error, _dead(job, error)
 
 

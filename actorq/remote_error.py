@@ -76,7 +76,10 @@ def load_error(data: Any, declared: tuple[type[Exception], ...] = ()) -> Excepti
     if text := _text_of(data, "traceback"):
         last: BaseException = error
         for _ in range(MAX_DEPTH):
-            last = last.__cause__ or last.__context__ or last
+            # not `or`: an exception can be false, and whether it is, is its author's code
+            last = next(
+                each for each in (last.__cause__, last.__context__, last) if each is not None
+            )
         last.__cause__ = RemoteTraceback(text)
     setattr(error, _DATA, data)
     return error

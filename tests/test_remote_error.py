@@ -121,6 +121,27 @@ def test_a_known_error_comes_back_as_its_own_type(error: Exception) -> None:
         assert repr(getattr(again, name, "none")) == repr(getattr(error, name, "none")), name
 
 
+class Without(Exception):
+    """False, as a collection with nothing in it is; and one that will not say."""
+
+    def __bool__(self) -> bool:
+        if self.args:
+            raise RuntimeError("no")
+        return False
+
+
+@pytest.mark.parametrize("cause", [Without(), Without("it will not say")])
+@pytest.mark.parametrize("how", ["__cause__", "__context__"])
+def test_a_cause_that_is_false_is_a_cause(cause: Without, how: str) -> None:
+    """What an exception is to `bool` is its author's code."""
+    error = ValueError("it")
+    setattr(error, how, cause)
+    again = travelled(error, Without)
+    kept = getattr(again, how)
+    assert type(kept) is Without
+    assert isinstance(kept.__cause__, RemoteTraceback)
+
+
 def test_a_declared_error_is_constructed_with_its_arguments() -> None:
     """So that what its constructor sets is there."""
     again = travelled(Declared(5), Declared)
