@@ -142,3 +142,35 @@ def test_the_policy_s_filters_hold(as_bytes: bool) -> None:
         ("other", 1),
         *[("own", n) for n in (1, 2, 3)],
     ]
+
+
+def test_the_steps_of_a_chain_have_the_default_too() -> None:
+    """Hooks run for the first step only; and a step may say that it wants none."""
+    runs: list[tuple[str, int]] = []
+
+    async def main() -> None:
+        broker = InMemoryBroker().with_middlewares(SimpleRetry(retries=1))
+
+        @broker.task(name="first")
+        async def first(ctx: Context = INJECTED) -> int:
+            runs.append(("first", ctx.attempt))
+            return 1
+
+        @broker.task(name="second")
+        async def second(n: int, ctx: Context = INJECTED) -> int:
+            runs.append(("second", ctx.attempt))
+            if ctx.attempt == 1:
+                raise ValueError
+            return n + 1
+
+        @broker.task(name="third", retries=0)
+        async def third(n: int, ctx: Context = INJECTED) -> int:
+            runs.append(("third", ctx.attempt))
+            raise ValueError
+
+        async with actorq.open_system(broker):
+            with pytest.raises(ValueError):
+                await (await (first | second | third).kiq()).result()
+
+    simulate(main)
+    assert runs == [("first", 1), ("second", 1), ("second", 2), ("third", 1)]

@@ -31,7 +31,11 @@ class SmartRetry(Middleware):
         self._with_policy = TaskOptions()  #: ... and what was made of them
 
     def pre_send(self, message: TaskMessage) -> TaskMessage:
-        """Put the policy on a message that has none."""
+        """Put the policy on a message that has none, and on the steps that follow it."""
+        terms = message.terms
+        if terms is not None and terms.chain:
+            steps = tuple([self.pre_send(step) for step in terms.chain])
+            message = attrs.evolve(message, terms=attrs.evolve(terms, chain=steps))
         options = message.options
         if options.retry is not None or options.ack is AckMode.WHEN_RECEIVED:
             return message
