@@ -583,6 +583,31 @@ def test_a_timeout_round_gather_cancels_the_calls() -> None:
     simulate(main)
 
 
+@given(tape=tapes, limit=st.sampled_from([0.5, 2.0, 3.0]))
+def test_a_deadline_that_went_with_the_calls_is_trio_s_own(tape: Tape, limit: float) -> None:
+    """48: the tasks are late at the moment at which nobody waits any more; that is no failure."""
+
+    async def main() -> None:
+        own = nap.using(propagate_deadline=True)
+        async with open_system(concurrency=2) as sys:
+            with trio.move_on_after(limit) as scope:
+                await sys.gather(own.call(5), own.call(2.5), own.call(1), own.call(9))
+            assert scope.cancelled_caught
+            assert trio.current_time() == pytest.approx(limit)
+            assert await live(sys) == 0
+
+            late: list[BaseException] = []
+            try:  # a deadline of the call's, and not the block's
+                async with sys.open_task_nursery() as jobs:
+                    with trio.fail_after(1):
+                        await jobs.enqueue(own, 5)
+            except* actorq.TaskTimeout as failures:
+                late += failures.exceptions
+            assert len(late) == 1
+
+    simulate(main, tape=tape)
+
+
 class FailsToTell(actorq.InMemoryResultBackend):
     """Cannot say whether a result is there."""
 

@@ -25,7 +25,9 @@ from actorq.errors import (
     ResultGetError,
     SystemClosed,
     TaskCancelled,
+    TaskExpired,
     TaskLeftBehind,
+    TaskTimeout,
 )
 from actorq.handle import TaskHandle, ask_again
 from actorq.job import Slot, current_slot, slot_given_back
@@ -40,6 +42,11 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: How a task ends that was not done by its enqueuer's deadline.
+_LATE = (TaskExpired, TaskTimeout)
+#: Seconds by which two clocks may disagree about one deadline.
+SAME_MOMENT = 0.05
 
 
 @attrs.define(eq=False)
@@ -150,7 +157,17 @@ class TaskNursery:
             where = await ask_again(self._system.wiring.broker, Locate(watched.handle.task_id))
             if where != "dead":
                 return
+        await self._give_way(watched, result.error)
         raise watched.handle._fresh_error(result.error)
+
+    async def _give_way(self, watched: Watched, error: Exception) -> None:
+        """Whose own deadline went with the task is cancelled by it, and not told that it was late."""
+        terms = None if watched.prepared is None else watched.prepared.message.terms
+        if terms is None or terms.deadline is None or not isinstance(error, _LATE):
+            return
+        deadline = trio.current_effective_deadline()
+        if deadline < trio.current_time() + SAME_MOMENT:
+            await trio.sleep_until(deadline)
 
     async def _enqueue(self, batch: list[Watched]) -> None:
         """All of these or none; in doubt again, which stores no id twice."""
@@ -208,6 +225,7 @@ class TaskNursery:
             raise outcome
         error = None if outcome is None else outcome.error
         if error is not None and not isinstance(error, TaskCancelled):
+            await self._give_way(watched, error)
             raise watched.handle._fresh_error(error)
 
     async def _cancel(self, watched: Watched) -> TaskResult[Any] | ActorqError | None:
