@@ -128,6 +128,30 @@ class TaskMessage:
         )
 
 
+def check_fields(message: TaskMessage) -> None:
+    """Raise `EnvelopeError` if a message that was put together by hand has a field of a wrong type.
+
+    A queue that is given such a one would crash on it.
+    """
+    fields: tuple[tuple[str, Any, str], ...] = (
+        ("task_id", str, "a str"),
+        ("task_name", str, "a str"),
+        ("args", tuple, "a tuple"),
+        ("kwargs", Mapping, "a mapping"),
+        ("options", TaskOptions, "TaskOptions"),
+        ("terms", Terms | None, "Terms or None"),
+    )
+    for name, kind, expected in fields:
+        value = getattr(message, name)
+        if not isinstance(value, kind):
+            raise EnvelopeError(f"a task message's {name} must be {expected}; got {value!r}")
+    for name in ("task_id", "task_name"):
+        if not getattr(message, name):
+            raise EnvelopeError(f"a task message needs a {name}; got ''")
+    _check_moment({"eta": message.eta}, "eta")
+    _check_moment({"enqueued_at": message.enqueued_at}, "enqueued_at")
+
+
 def _check_moment(data: Mapping[str, Any], name: str) -> float | None:
     value = data.get(name)
     if value is not None and (

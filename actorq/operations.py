@@ -60,14 +60,19 @@ class Operations:
 
         Always a checkpoint.
         """
+        if queue is not None:
+            _check_name(queue, "queued_tasks")
+        _check_limit(limit, "queued_tasks")
         return await ask_again(self.wiring.broker, ListTasks(queue, limit))
 
     async def pause(self, queue: str) -> None:
         """Give no more tasks of *queue* to workers; what runs goes on.  Always a checkpoint."""
+        _check_name(queue, "pause")
         await ask_again(self.wiring.broker, Pause(queue, paused=True))
 
     async def resume(self, queue: str) -> None:
         """Give tasks of *queue* to workers again.  Always a checkpoint."""
+        _check_name(queue, "resume")
         await ask_again(self.wiring.broker, Pause(queue, paused=False))
 
     async def purge(self, queue: str) -> int:
@@ -75,6 +80,7 @@ class Operations:
 
         Who waits for one of them gets `TaskCancelled`.  What runs goes on.
         """
+        _check_name(queue, "purge")
         return await ask_again(self.wiring.broker, Purge(queue))
 
     # --- dead letters ---
@@ -86,6 +92,9 @@ class Operations:
 
         Always a checkpoint.
         """
+        _check_filters(task, queue, "dead_tasks")
+        if limit is not None:
+            _check_limit(limit, "dead_tasks")
         return await ask_again(self.wiring.broker, ListDead(task, queue, limit))
 
     async def dead_task(self, task_id: TaskId) -> DeadTask:
@@ -93,6 +102,7 @@ class Operations:
 
         Always a checkpoint.  Raises `DeadTaskNotFound`.
         """
+        _check_id(task_id, "dead_task")
         found = await ask_again(self.wiring.broker, GetDead(task_id))
         if found is None:
             raise _not_found(task_id)
@@ -114,6 +124,7 @@ class Operations:
         Always a checkpoint.  Raises `DeadTaskNotFound`, `ArgumentsError` if the new arguments do not
         fit, `DuplicateTask` if its unique key is taken, and as `enqueue` does.
         """
+        _check_id(task_id, "replay")
         letter = await self.dead_task(task_id)
         message = self._again(letter)
         if args is not None or kwargs is not None:
@@ -134,18 +145,18 @@ class Operations:
 
         Always a checkpoint.  Ids that are no dead letters (any more) are passed over.
         """
+        chosen = _chosen(task_ids, "replay_all")
+        _check_filters(task, queue, "replay_all")
         letters = await self.dead_tasks(task=task, queue=queue)
-        if task_ids is not None:
-            wanted = set(task_ids)
+        if chosen is not None:
+            wanted = set(chosen)
             letters = tuple([letter for letter in letters if letter.task_id in wanted])
         replayed = await self._replay([(each.task_id, self._again(each)) for each in letters])
         return [handle for handle in replayed if handle is not None]
 
     async def purge_dead(self, task_ids: Iterable[TaskId] | None = None) -> int:
         """Forget these dead letters, or all; how many there were.  Always a checkpoint."""
-        if isinstance(task_ids, str):
-            raise TypeError(f"purge_dead() expects a list of ids; write purge_dead([{task_ids!r}])")
-        chosen = None if task_ids is None else tuple(task_ids)
+        chosen = _chosen(task_ids, "purge_dead")
         return await ask_again(self.wiring.broker, PurgeDead(chosen))
 
     def _again(self, letter: DeadTask) -> TaskMessage:
@@ -166,6 +177,8 @@ class Operations:
     ) -> TaskMessage:
         if args is not None and (isinstance(args, str) or not isinstance(args, Sequence)):
             raise TypeError(f"replay(args=...) expects a list or a tuple; got {args!r}")
+        if kwargs is not None and not isinstance(kwargs, Mapping):
+            raise TypeError(f"replay(kwargs=...) expects a dictionary; got {kwargs!r}")
         given: tuple[tuple[Any, ...], Mapping[str, Any]] = (
             letter.message.args if args is None else tuple(args),
             letter.message.kwargs if kwargs is None else kwargs,
@@ -196,6 +209,48 @@ class Operations:
             else None
             for (_, message), done in zip(pairs, replayed, strict=True)
         ]
+
+
+# What does not fit is refused here: in an actor it would be a crash.
+
+
+def _check_name(queue: str, what: str) -> None:
+    if not isinstance(queue, str) or not queue:
+        raise TypeError(f"{what}() expects the name of a queue, such as 'default'; got {queue!r}")
+
+
+def _check_filters(task: object, queue: str | None, what: str) -> None:
+    if task is not None and not isinstance(task, str):
+        name = getattr(task, "name", None)
+        advice = f"; write task={name!r}" if isinstance(name, str) else ""
+        raise TypeError(f"{what}(task=...) expects the name of a task; got {task!r}{advice}")
+    if queue is not None:
+        _check_name(queue, what)
+
+
+def _check_limit(limit: int, what: str) -> None:
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise TypeError(f"{what}(limit=...) expects a whole number >= 0; got {limit!r}")
+    if limit < 0:
+        raise ValueError(f"{what}(limit=...) expects a whole number >= 0; got {limit}")
+
+
+def _check_id(task_id: TaskId, what: str) -> None:
+    if not isinstance(task_id, str):
+        raise TypeError(f"{what}() expects the id of a task, a str; got {task_id!r}")
+
+
+def _chosen(task_ids: Iterable[TaskId] | None, what: str) -> tuple[TaskId, ...] | None:
+    if task_ids is None:
+        return None
+    if isinstance(task_ids, str):
+        raise TypeError(f"{what}() expects a list of ids; write {what}([{task_ids!r}])")
+    if not isinstance(task_ids, Iterable):
+        raise TypeError(f"{what}() expects a list of ids, or nothing for all; got {task_ids!r}")
+    chosen = tuple(task_ids)
+    for task_id in chosen:
+        _check_id(task_id, what)
+    return chosen
 
 
 def _not_found(task_id: TaskId) -> DeadTaskNotFound:

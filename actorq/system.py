@@ -37,7 +37,7 @@ from actorq.errors import (
 from actorq.handle import TaskHandle, ask_again
 from actorq.job import current_slot
 from actorq.kernel import Kernel, open_kernel
-from actorq.message import TaskId, TaskMessage
+from actorq.message import TaskId, TaskMessage, check_fields
 from actorq.operations import Operations
 from actorq.processes import Processes, check_process
 from actorq.protocol import (
@@ -169,6 +169,7 @@ class System(Composition, Operations, Kernel):
         """
         if not isinstance(message, TaskMessage):
             raise TypeError(f"send() expects a TaskMessage; got {message!r}")
+        check_fields(message)
         if current_slot.get() is None:
             self._check_open("send")
         (task_id,) = await self._send_all((message,))
@@ -192,6 +193,10 @@ class System(Composition, Operations, Kernel):
 
         With *task*, results are read as it declares them.
         """
+        if not isinstance(task_id, str):
+            raise TypeError(f"handle() expects the id of a task, a str; got {task_id!r}")
+        if task is not None and not isinstance(task, Task):
+            raise TypeError(f"handle() expects a task made with @actorq.task; got {task!r}")
         return TaskHandle(self, task_id, task, known=False)
 
     async def register(self, task: Task[..., Any]) -> None:

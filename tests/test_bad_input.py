@@ -742,3 +742,57 @@ def test_what_is_wrong_with_a_result_is_named(change: dict[str, Any]) -> None:
     """A file that was damaged is not taken for a result."""
     with pytest.raises(EnvelopeError):
         TaskResult.from_dict({**RESULT.to_dict(), **change})
+
+
+# --- looking into queues and dead letters, and messages made by hand -------------------------------
+
+Use = Callable[[actorq.System], Awaitable[object]]
+by_hand: Any = TaskMessage  # without the type checker's protection
+
+
+@pytest.mark.parametrize(
+    ("use", "text"),
+    [
+        (
+            lambda sys: sys.queued_tasks(limit="10"),
+            "limit=...) expects a whole number >= 0; got '10'",
+        ),
+        (lambda sys: sys.queued_tasks(limit=-1), "expects a whole number >= 0; got -1"),
+        (lambda sys: sys.queued_tasks(queue=[]), "the name of a queue, such as 'default'; got []"),
+        (lambda sys: sys.pause([]), "pause() expects the name of a queue"),
+        (lambda sys: sys.resume(None), "resume() expects the name of a queue"),
+        (lambda sys: sys.purge(7), "purge() expects the name of a queue"),
+        (lambda sys: sys.dead_tasks(limit=1.5), "whole number >= 0; got 1.5"),
+        (lambda sys: sys.dead_tasks(task=add), "write task='test_bad_input:add'"),
+        (lambda sys: sys.dead_task([]), "dead_task() expects the id of a task, a str; got []"),
+        (lambda sys: sys.replay([]), "replay() expects the id of a task, a str; got []"),
+        (lambda sys: sys.replay_all("abc"), "write replay_all(['abc'])"),
+        (lambda sys: sys.replay_all([[]]), "replay_all() expects the id of a task"),
+        (lambda sys: sys.purge_dead([[]]), "purge_dead() expects the id of a task"),
+        (lambda sys: sys.purge_dead(5), "expects a list of ids, or nothing for all; got 5"),
+        (lambda sys: sys.handle([]).result(), "handle() expects the id of a task, a str; got []"),
+        (lambda sys: sys.handle("a", "add").result(), "a task made with @actorq.task; got 'add'"),
+        (
+            lambda sys: sys.send(by_hand([], "a")),
+            "a task message's task_id must be a str; got []",
+        ),
+        (lambda sys: sys.send(by_hand("1", "")), "a task message needs a task_name; got ''"),
+        (lambda sys: sys.send(by_hand("1", "a", "xy")), "args must be a tuple; got 'xy'"),
+        (
+            lambda sys: sys.send(by_hand("1", "a", options=5)),
+            "options must be TaskOptions; got 5",
+        ),
+        (lambda sys: sys.send(by_hand("1", "a", eta="x")), "eta must be Unix seconds; got 'x'"),
+    ],
+)
+async def test_what_an_actor_would_crash_on_is_refused_before_it(
+    use: Use, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of the mistakes that a user can make here, none costs the system a restart."""
+
+    async def refused(sys: actorq.System) -> None:
+        with pytest.raises((TypeError, ValueError), match=re.escape(text)):
+            await use(sys)
+
+    await in_a_system(refused)
+    assert not [each for each in caplog.records if "crashed" in each.getMessage()]
