@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -813,3 +814,54 @@ def test_sending_waits_while_the_chain_starts_again(step: int, tape: Tape) -> No
             assert await sys.dead_tasks() == ()
 
     simulate(main, tape=tape)
+
+
+class Lives(Middleware):
+    """Says when its life begins and ends; waits in what it is told to wait in."""
+
+    def __init__(self, name: str, log: list[str], stuck_in: str = "") -> None:
+        self.name = name
+        self.log = log
+        self.stuck_in = stuck_in
+
+    async def _do(self, what: str) -> None:
+        self.log.append(f"{what} {self.name}")
+        await trio.sleep(math.inf if self.stuck_in == what else 1)
+        self.log.append(f"{what} {self.name} done")
+
+    async def startup(self) -> None:
+        await self._do("startup")
+
+    async def shutdown(self) -> None:
+        await self._do("shutdown")
+
+
+def test_a_start_that_is_cancelled_shuts_down_what_was_started() -> None:
+    """T03: the cancellation cut the first shutdown off where it waited, and the others were not run."""
+    log: list[str] = []
+
+    async def main() -> None:
+        broker = InMemoryBroker().with_middlewares(
+            Lives("1", log), Lives("2", log), Lives("3", log, "startup")
+        )
+        with trio.move_on_after(10):
+            async with actorq.open_system(broker):
+                raise AssertionError
+        assert log[5:] == ["shutdown 2", "shutdown 2 done", "shutdown 1", "shutdown 1 done"]
+
+    simulate(main)
+
+
+def test_a_shutdown_that_hangs_keeps_no_other_from_being_run() -> None:
+    """T03: none was, once the time for all had run out; now each does what it can without waiting."""
+    log: list[str] = []
+
+    async def main() -> None:
+        broker = InMemoryBroker().with_middlewares(
+            Lives("1", log), Lives("2", log), Lives("3", log, "shutdown")
+        )
+        async with actorq.open_system(broker):
+            log.clear()
+        assert log == ["shutdown 3", "shutdown 2", "shutdown 1"]
+
+    simulate(main)

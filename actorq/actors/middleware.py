@@ -10,6 +10,8 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from actorq.actor import Actor
 from actorq.chain import Chain
 from actorq.middleware import Middleware
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("actorq.middleware")
+
+#: Seconds that shutdown handlers have together if the start fails, as an actor has for its `on_stop`.
+CLEANUP = 5.0
 
 
 class MiddlewareChain(Actor[MiddlewareMessage]):
@@ -40,7 +45,8 @@ class MiddlewareChain(Actor[MiddlewareMessage]):
                 await _called(middleware.startup())
                 self._started.append(middleware)
         except BaseException:
-            await self._shut_down()
+            with trio.move_on_after(CLEANUP, shield=True):
+                await self._shut_down()
             raise
         self._chain.life = self
 
@@ -56,6 +62,8 @@ class MiddlewareChain(Actor[MiddlewareMessage]):
                 await _called(middleware.shutdown())
             except Exception:
                 log.exception("%r failed in shutdown", middleware)
+            finally:  # also when time has run out: what the others do before they wait, they do
+                await self._shut_down()
 
     async def receive(self, message: MiddlewareMessage) -> None:
         """Run the hooks of ends that no worker reports.
