@@ -885,3 +885,29 @@ def test_a_task_that_is_held_by_a_limit_has_not_ended() -> None:
             assert info.last_task_id == first.task_id
 
     simulate(main)
+
+
+def test_a_source_whose_shutdown_hangs_keeps_no_other_from_being_shut_down() -> None:
+    """A source that comes before it was left open."""
+
+    async def main() -> None:
+        log: list[str] = []
+
+        class Notes(InMemoryScheduleSource):
+            async def shutdown(self) -> None:
+                log.append("well")
+
+        class Hangs(InMemoryScheduleSource):
+            async def startup(self) -> None:
+                await trio.sleep(1)  # it is started last
+
+            async def shutdown(self) -> None:
+                log.append("hangs")
+                await trio.sleep_forever()
+
+        broker = InMemoryBroker().with_schedule_source(Notes(), Hangs())
+        async with actorq.open_system(broker):
+            await trio.sleep(2)
+        assert log == ["hangs", "well"]
+
+    simulate(main)

@@ -125,6 +125,8 @@ class Scheduler(Actor[TaskAdded]):
                 await source.shutdown()
             except Exception:
                 log.exception("%s failed in shutdown", type(source).__name__)
+            finally:  # also when time has run out: what the others do before they wait, they do
+                await self.on_stop()
 
     async def receive(self, message: TaskAdded) -> None:
         """A further task: take up its schedules."""
