@@ -365,9 +365,10 @@ class System(Composition, Operations, Kernel):
     def label(self, task: trio.lowlevel.Task) -> str:
         """The job that *task* runs, if it runs one; else the task's name."""
         slot = task.context.get(current_slot)
-        if slot is None or slot.job is None:
+        job = None if slot is None else slot.job  # read once: the watchdog asks from its thread
+        if job is None:
             return task.name
-        message = slot.job.message
+        message = job.message
         return f"task {message.task_name} ({message.task_id})"
 
     def _wire(self) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 import time
+from typing import Any
 
 import pytest
 import trio
@@ -13,6 +15,8 @@ import trio.testing
 import actorq
 import actorq.testing
 from actorq import InMemoryBroker
+from actorq.job import Job, current_slot
+from actorq.message import Delivery, Fence, TaskMessage
 from actorq.middlewares import Stall, Watchdog
 from actorq.middlewares.watchdog import Watch, running_task
 
@@ -161,3 +165,36 @@ def test_bad_thresholds_are_refused() -> None:
         Watchdog("1")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="expects a threshold > 0 seconds; got 0"):
         Watchdog(0)
+
+
+class EndsAtOnce:
+    """A slot whose job is over when it has been looked at."""
+
+    def __init__(self, job: Job) -> None:
+        self._jobs = [job]
+
+    @property
+    def job(self) -> Job | None:
+        """Once."""
+        return self._jobs.pop() if self._jobs else None
+
+
+def is_in(slot: Any) -> None:
+    """What the task that calls this seems to run in."""
+    current_slot.set(slot)
+
+
+async def test_a_job_that_ends_while_it_is_looked_at_ends_no_watchdog() -> None:
+    """The thread looks while the loop may go on: what it saw of a slot was asked for twice."""
+    job = Job(Delivery(TaskMessage("id", "resize", (), {}), Fence("id", 1, 1), 0))
+    watchdog = Watchdog()
+    async with actorq.open_system(InMemoryBroker().with_middlewares(watchdog)) as sys:
+        task = trio.lowlevel.current_task()
+        frame = inspect.currentframe()
+        assert frame is not None
+        is_in(EndsAtOnce(job))
+        assert sys.label(task) == "task resize (id)"
+        is_in(EndsAtOnce(job))
+        stall = watchdog._blocked(task, frame, 1.0)
+        is_in(None)
+    assert stall.label in ("task resize (id)", task.name)

@@ -92,7 +92,8 @@ class Watchdog(Middleware):
 
     def _blocked(self, task: trio.lowlevel.Task, frame: FrameType, lasting: float) -> Stall:
         slot = task.context.get(current_slot)
-        message = None if slot is None or slot.job is None else slot.job.message
+        job = None if slot is None else slot.job  # read once: the loop may go on at any moment
+        message = None if job is None else job.message
         stall = Stall(
             lasting,
             self.system.label(task),
