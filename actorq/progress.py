@@ -23,7 +23,11 @@ def _fraction(_instance: object, _attribute: object, value: object) -> None:
 
 
 def _meta(value: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {} if value is None else dict(value)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"meta must be a dictionary, such as {{'last': ...}}; got {value!r}")
+    return dict(value)
 
 
 @attrs.frozen
@@ -34,7 +38,7 @@ class TaskProgress:
     status: str = attrs.field(default="PENDING", validator=attrs.validators.instance_of(str))
     current: int | None = None  #: the item being processed
     total: int | None = None  #: how many items there are
-    meta: dict[str, Any] = attrs.field(default=None, converter=_meta)  #: anything JSON can carry
+    meta: dict[str, Any] = attrs.field(default=None, converter=_meta)  #: what JSON can carry
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, by name."""

@@ -71,6 +71,10 @@ def _jitter(value: float | timedelta) -> float:
 
 
 def _keywords(value: Mapping[str, Any] | None) -> dict[str, Any]:
+    if value is not None and not isinstance(value, Mapping):
+        raise OptionError(
+            f"kwargs must be a dictionary, not {value!r}; write kwargs={{'name': ...}}"
+        )
     return dict(value or {})
 
 

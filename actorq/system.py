@@ -20,7 +20,7 @@ from actorq.actors.middleware import MiddlewareChain
 from actorq.actors.result_backend import ResultBackend
 from actorq.actors.scheduler import Scheduler, TaskAdded
 from actorq.actors.worker_pool import GetPoolStatistics, PoolStatistics, WorkerPool
-from actorq.call import Enqueueable
+from actorq.call import Call, Enqueueable, Step
 from actorq.chain import Chain
 from actorq.clock import EngineClock
 from actorq.composition.methods import Composition
@@ -30,6 +30,7 @@ from actorq.environment import current_environment
 from actorq.errors import (
     ActorFailed,
     ActorStopped,
+    ArgumentsError,
     EnqueueUncertain,
     SystemClosed,
     TaskDefinitionError,
@@ -146,6 +147,11 @@ class System(Composition, Operations, Kernel):
             await self._announce(task)
         if task.options.task_id is not None:
             raise ValueError("enqueue_many() cannot give one task_id to many calls; use enqueue()")
+        if not isinstance(calls, Iterable):
+            raise TypeError(
+                f"enqueue_many() expects the arguments of each call in a list, such as [(1,), (2,)]; "
+                f"got {calls!r}"
+            )
         new_id, now = self._new_id, self.wiring.clock()
         messages: list[TaskMessage] = []
         for call in calls:
@@ -219,6 +225,10 @@ class System(Composition, Operations, Kernel):
     ) -> Prepared:
         if not isinstance(work, Enqueueable):
             raise _not_a_task(work, what)
+        if isinstance(work, Call) and (args or kwargs):
+            raise ArgumentsError(f"{work!r} has all its arguments; {what}() takes no more of them")
+        if isinstance(work, Step) and (len(args) != 1 or kwargs):
+            raise ArgumentsError(f"{work!r} lacks one argument, its first: {what}(step, value)")
         call = work.call(*args, **kwargs)
         tasks = (call.task, *[step.task for step in call.following])
         news = tuple([task for task in tasks if self._check(task, what)])
@@ -492,6 +502,8 @@ async def open_system(
             )
     choice = None if queues is None else QueueChoice.read(queues)
     system = System(broker, concurrency, processes, choice)
+    if not isinstance(tasks, Iterable):
+        raise TypeError(f"open_system(tasks=...) expects a list of tasks; got {tasks!r}")
     for task in tasks:
         if not isinstance(task, Task):
             raise TaskDefinitionError(f"open_system(tasks=...) expects tasks; got {task!r}")

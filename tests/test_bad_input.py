@@ -747,7 +747,8 @@ def test_what_is_wrong_with_a_result_is_named(change: dict[str, Any]) -> None:
 # --- looking into queues and dead letters, and messages made by hand -------------------------------
 
 Use = Callable[[actorq.System], Awaitable[object]]
-by_hand: Any = TaskMessage  # without the type checker's protection
+by_hand: Any = TaskMessage  # these two without the type checker's protection
+open_with: Any = open_system
 
 
 @pytest.mark.parametrize(
@@ -796,3 +797,52 @@ async def test_what_an_actor_would_crash_on_is_refused_before_it(
 
     await in_a_system(refused)
     assert not [each for each in caplog.records if "crashed" in each.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("use", "text"),
+    [
+        (lambda sys: sys.enqueue(add.call(1), 2), "has all its arguments; enqueue() takes no more"),
+        (lambda sys: sys.enqueue(add.step(b=2)), "lacks one argument, its first"),
+        (lambda sys: sys.enqueue_many(add, 5), "such as [(1,), (2,)]; got 5"),
+        (lambda sys: sys.map(add, 5).__aenter__(), "map() expects a list, or anything to iterate"),
+        (
+            lambda sys: sys.as_completed(5).__aenter__(),
+            "as_completed() expects a list, or anything",
+        ),
+        (lambda sys: sys.map(add.call(1), [2]).__aenter__(), "a task that takes the items; <Call"),
+        (lambda sys: open_with(tasks=5).__aenter__(), "expects a list of tasks; got 5"),
+    ],
+)
+async def test_more_or_less_than_a_call_lacks(use: Use, text: str) -> None:
+    """Told in the words of who calls, and not in those of what is called underneath."""
+
+    async def refused(sys: actorq.System) -> None:
+        with pytest.raises(TypeError, match=re.escape(text)):
+            await use(sys)
+
+    await in_a_system(refused)
+
+
+def test_a_mapping_is_expected() -> None:
+    """What only `dict()` understands is not told in its words."""
+    with pytest.raises(OptionError, match=r"kwargs must be a dictionary, not \[1\]"):
+        every(5, kwargs=[1])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"meta must be a dictionary, .*; got 'half'"):
+        TaskProgress(progress=0.5, meta="half")  # type: ignore[arg-type]
+
+
+async def test_why_a_result_is_gone(autojump_clock: trio.testing.MockClock) -> None:
+    """The advice is for what happened: `max_stored_results` does not help where a time was over."""
+    backend = InMemoryResultBackend(max_stored_results=1)
+    async with open_system(InMemoryBroker().with_result_backend(backend)) as sys:
+        brief = await sys.enqueue(add.using(result_ttl=1), 1)
+        await brief.result()
+        await trio.sleep(2)
+        with pytest.raises(actorq.ResultGetError, match="was deleted: its result_ttl is over"):
+            await brief.result()
+        first = await sys.enqueue(add, 1)
+        await first.result()
+        await (await sys.enqueue(add, 2)).result()
+        with pytest.raises(actorq.ResultGetError, match=r"was evicted: .* latest 1; .*max_stored"):
+            await first.result()

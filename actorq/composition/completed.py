@@ -82,6 +82,8 @@ async def open_completed(
     further than that.
     """
     check_concurrency(concurrency)
+    if not isinstance(items, Iterable | AsyncIterable):
+        raise TypeError(f"{what}() expects a list, or anything to iterate over; got {items!r}")
     room = trio.Semaphore(concurrency)
     send, receive = trio.open_memory_channel[tuple[Any, Any]](concurrency)
 

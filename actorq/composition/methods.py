@@ -178,6 +178,11 @@ class Composition:
         """
         if not isinstance(work, Enqueueable):
             raise TypeError(f"map() expects a task and the items; got {work!r}")
+        if isinstance(work, Call):
+            raise TypeError(
+                f"map() expects a task that takes the items; {work!r} has all its arguments "
+                f"(`task.step(...)` has those after the first)"
+            )
         return open_completed(
             cast("System", self),
             "map",

@@ -27,29 +27,29 @@ class ResultTable:
     limit: int
     results: OrderedDict[str, TaskResult[Any]] = attrs.field(factory=OrderedDict)
     progress: dict[str, TaskProgress] = attrs.field(factory=dict)
-    evicted: OrderedDict[str, None] = attrs.field(factory=OrderedDict)
+    gone: OrderedDict[str, bool] = attrs.field(factory=OrderedDict)  #: True: evicted, not deleted
     forgotten: int = 0  #: evicted ids that are not even remembered as such
 
     def put(self, task_id: str, result: TaskResult[Any]) -> None:
         """Store; replacing a result evicts nothing."""
         self.results[task_id] = result
-        if self.evicted:
-            self.evicted.pop(task_id, None)
+        if self.gone:
+            self.gone.pop(task_id, None)
         if self.limit != -1 and len(self.results) > self.limit:
             oldest, _ = self.results.popitem(last=False)
             self.progress.pop(oldest, None)
-            self._note_gone(oldest)
+            self._note_gone(oldest, evicted=True)
 
     def delete(self, task_id: str) -> None:
         """Forget a result and its progress."""
         self.progress.pop(task_id, None)
         if self.results.pop(task_id, None) is not None:
-            self._note_gone(task_id)
+            self._note_gone(task_id, evicted=False)
 
-    def _note_gone(self, task_id: str) -> None:
-        self.evicted[task_id] = None
-        if len(self.evicted) > EVICTED_KEPT:
-            self.evicted.popitem(last=False)
+    def _note_gone(self, task_id: str, *, evicted: bool) -> None:
+        self.gone[task_id] = evicted
+        if len(self.gone) > EVICTED_KEPT:
+            self.gone.popitem(last=False)
             self.forgotten += 1
 
 
@@ -110,11 +110,17 @@ class InMemoryResultBackend(ResultBackend):
         return self.table.progress.get(task_id)
 
     def is_gone(self, task_id: str) -> str | None:
-        """Say so if the result was evicted."""
-        if task_id not in self.table.evicted:
+        """Say so if the result was evicted, or deleted."""
+        evicted = self.table.gone.get(task_id)
+        if evicted is None:
             return None
+        if not evicted:
+            return (
+                f"the result of task {task_id!r} was deleted: its result_ttl is over, or somebody "
+                f"called delete_result(); wait for it earlier, or allow it more time"
+            )
         return (
-            f"the result of task {task_id!r} was evicted, or deleted: the backend keeps the latest "
+            f"the result of task {task_id!r} was evicted: the backend keeps the latest "
             f"{self.max_stored_results}; wait for it earlier, or raise max_stored_results"
         )
 
