@@ -159,7 +159,7 @@ class Admission:
     offer: Callable[[Entry], None]  #: puts a held task back into its lane
     permits: dict[str, PermitGate] = attrs.field(factory=dict)
     paces: dict[str, PaceGate] = attrs.field(factory=dict)
-    _alarms: list[tuple[float, int, PaceGate]] = attrs.field(factory=list)  #: heap
+    alarms: list[tuple[float, int, PaceGate]] = attrs.field(factory=list)  #: heap
     _alarms_set: int = 0
     _sweep_at: int = 1024  #: paces that are kept before idle ones are looked for
 
@@ -205,16 +205,16 @@ class Admission:
 
     def wake(self, now: float) -> None:
         """Give the turns that have come by time."""
-        while self._alarms and self._alarms[0][0] <= now:
-            _, _, gate = heapq.heappop(self._alarms)
+        while self.alarms and self.alarms[0][0] <= now:
+            _, _, gate = heapq.heappop(self.alarms)
             gate.alarm = None
             self._look_at(gate, now)
 
     def next_wake(self) -> float | None:
         """When `wake` has something to do; None while nobody waits for the time."""
-        while self._alarms and not self._somebody_waits(self._alarms[0][2]):
-            heapq.heappop(self._alarms)[2].alarm = None
-        return self._alarms[0][0] if self._alarms else None
+        while self.alarms and not self._somebody_waits(self.alarms[0][2]):
+            heapq.heappop(self.alarms)[2].alarm = None
+        return self.alarms[0][0] if self.alarms else None
 
     def _somebody_waits(self, gate: Gate) -> bool:
         for name, crowd in tuple(gate.crowds.items()):
@@ -258,7 +258,7 @@ class Admission:
         if gate.alarm is None or due < gate.alarm:
             gate.alarm = due
             self._alarms_set += 1
-            heapq.heappush(self._alarms, (due, self._alarms_set, gate))
+            heapq.heappush(self.alarms, (due, self._alarms_set, gate))
 
     def _pacer(self, key: str, now: float) -> PaceGate:
         gate = self.paces.get(key)

@@ -20,6 +20,10 @@ else:
     E = TypeVar("E")
 
 
+#: Lanes of one line before empty ones are dropped.
+MANY_PRIORITIES = 16
+
+
 class Lane(Generic[E]):
     """Ready tasks of one priority: those that came, in order; those that came back, by age."""
 
@@ -39,9 +43,11 @@ class Lane(Generic[E]):
         return self.fresh.popleft()
 
     def keep(self, wanted: Callable[[E], bool]) -> None:
-        """Drop the places of others."""
-        self.fresh = deque([entry for entry in self.fresh if wanted(entry)])
-        self.back = [place for place in self.back if wanted(place[2])]
+        """Drop the places of others; in place, for somebody may be going through them."""
+        kept = [entry for entry in self.fresh if wanted(entry)]
+        self.fresh.clear()
+        self.fresh.extend(kept)
+        self.back[:] = [place for place in self.back if wanted(place[2])]
         heapq.heapify(self.back)
 
 
@@ -83,7 +89,6 @@ class Line(Generic[E]):
         heapq.heappush(lane.back, (entry.number, self._returns, entry))
 
     def tidy(self) -> None:
-        """Few priorities stay; many come and go."""
-        if len(self.lanes) > 16:
-            self.lanes = {priority: lane for priority, lane in self.lanes.items() if lane}
-            self.priorities = sorted(self.lanes, reverse=True)
+        """Drop empty lanes: few priorities stay, and many come and go."""
+        self.lanes = {priority: lane for priority, lane in self.lanes.items() if lane}
+        self.priorities = sorted(self.lanes, reverse=True)

@@ -27,7 +27,7 @@ from actorq.engines.memory.admission import Admission
 from actorq.engines.memory.chains import Chains, later_steps
 from actorq.engines.memory.entry import Entry, Held, State
 from actorq.engines.memory.keys import UniqueKeys
-from actorq.engines.memory.lanes import Line
+from actorq.engines.memory.lanes import MANY_PRIORITIES, Line
 from actorq.engines.memory.lease import Turns, WorkerSession
 from actorq.errors import (
     ActorqError,
@@ -317,8 +317,9 @@ class Queue:
         while position < len(line.priorities):
             lane = line.lanes[line.priorities[position]]
             position += 1
-            while lane and len(deliveries) < limit:
-                entry = lane.pop()
+            fresh, back = lane.fresh, lane.back
+            while (fresh or back) and len(deliveries) < limit:
+                entry = lane.pop() if back else fresh.popleft()
                 if entry.state is not _READY:
                     self._void -= 1
                     continue  # it went another way since: its place in the lane is void
@@ -331,7 +332,8 @@ class Queue:
                     break
             if len(deliveries) >= limit:
                 break
-        line.tidy()
+        if len(line.lanes) > MANY_PRIORITIES:
+            line.tidy()
 
     def _offered_to(self, line: Line[Entry], priorities: Iterable[int]) -> bool:
         return any(line.lanes[priority].back for priority in priorities)
@@ -623,7 +625,7 @@ class Queue:
                 heapq.heappop(self._expiring)
             if self._expiring and (due is None or self._expiring[0][0] < due):
                 due = self._expiring[0][0]
-        turn = self.admission.next_wake()
+        turn = self.admission.next_wake() if self.admission.alarms else None
         return turn if due is None or (turn is not None and turn < due) else due
 
     # --- by request ---
