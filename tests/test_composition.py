@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -508,6 +508,59 @@ def test_a_nursery_leaves_nothing_behind(
                     assert not (await handle.get_result()).is_err
 
     simulate(main, tape=tape)
+
+
+class StoresSlowly(InMemoryBroker):
+    """A store of which the answer takes a second: time to be cancelled in."""
+
+    async def store(self, messages: Sequence[TaskMessage], now: float) -> tuple[str, ...] | None:
+        await trio.sleep(1)
+        return await super().store(messages, now)
+
+
+@pytest.mark.parametrize("how", ["start_soon", "enqueue", "gather", "map"])
+def test_who_is_cancelled_while_it_enqueues_leaves_no_task_behind(how: str) -> None:
+    """A39: the broker may accept it all the same, later than the block was cancelled."""
+
+    async def main() -> None:
+        broker = StoresSlowly()
+        async with open_system(broker) as sys:
+            with trio.move_on_after(0.5) as scope:
+                if how == "gather":
+                    await sys.gather(nap.call(50), nap.call(60))
+                elif how == "map":
+                    async with sys.map(nap, [50, 60]) as done:
+                        await anext(done)
+                else:
+                    async with sys.open_task_nursery() as jobs:
+                        if how == "enqueue":
+                            await jobs.enqueue(nap, 50)
+                        else:
+                            jobs.start_soon(nap, 50)
+            assert scope.cancelled_caught
+            await trio.sleep(5)
+            assert not broker.queue.live
+
+    simulate(main)
+
+
+def test_a_task_that_stands_for_a_unique_one_is_not_the_nursery_s_to_cancel() -> None:
+    """It was enqueued by somebody else, who waits for it."""
+
+    async def main() -> None:
+        @actorq.task(unique=actorq.Unique(on_conflict="return"))
+        async def only_one() -> str:
+            await trio.sleep(10)
+            return "done"
+
+        async with open_system() as sys:
+            before = await sys.enqueue(only_one)
+            with trio.move_on_after(1):
+                async with sys.open_task_nursery() as jobs:
+                    assert (await jobs.enqueue(only_one)).task_id == before.task_id
+            assert await before.result() == "done"
+
+    simulate(main)
 
 
 # --- gather -------------------------------------------------------------------------------------
