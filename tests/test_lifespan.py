@@ -368,3 +368,20 @@ async def test_what_is_no_context_manager_is_refused() -> None:
     with pytest.raises(TypeError, match="returned 5"):
         async with open_system(broker):
             pass
+
+
+def test_nothing_begins_in_a_scope_that_is_cancelled_already() -> None:
+    """51: neither a handler that does not wait, nor the way into a context manager."""
+    called: list[str] = []
+
+    async def main() -> None:
+        broker = InMemoryBroker()
+        broker.on_startup(lambda _: called.append("startup"))
+        broker.on_shutdown(lambda _: called.append("shutdown"))
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            async with open_system(broker):
+                called.append("body")
+
+    simulate(main)
+    assert called == []
