@@ -49,7 +49,7 @@ class State(MutableMapping[str, Any]):
         return len(self._items)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self._items,)
+        return _restored, (type(self), self._items)
 
     def __repr__(self) -> str:
         return f"<State {', '.join(sorted(map(str, self._items))) or 'with nothing in it'}>"
@@ -62,7 +62,7 @@ class State(MutableMapping[str, Any]):
         return f"the state has no {name!r}; it has {', '.join(sorted(map(str, self._items)))}"
 
 
-def _restored(items: dict[str, Any]) -> State:
-    state = State()
-    state.update(items)
+def _restored(kind: type[State], items: dict[str, Any]) -> State:
+    state = kind.__new__(kind)  # its own __init__ may want arguments
+    object.__setattr__(state, "_items", dict(items))
     return state

@@ -53,3 +53,20 @@ def test_it_can_be_copied() -> None:
     for twin in (copy.copy(state), copy.deepcopy(state), pickle.loads(pickle.dumps(state))):
         assert twin == state
         assert twin.db == 1
+
+
+class AppState(actorq.State):
+    """One of an application's own."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url=url)
+
+
+def test_a_copy_is_of_the_same_class() -> None:
+    """Else a task that asks for it by its class is refused."""
+    state = AppState("db:")
+    for twin in (copy.copy(state), copy.deepcopy(state), pickle.loads(pickle.dumps(state))):
+        assert type(twin) is AppState
+        assert twin == state
+        twin.more = 1
+        assert "more" not in state
