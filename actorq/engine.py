@@ -95,8 +95,11 @@ class Engine:
 
     async def replay(
         self, pairs: Sequence[tuple[str, TaskMessage]], now: float
-    ) -> tuple[bool, ...]:
-        """Each dead letter goes and its message is enqueued, in one step; False where there is none."""
+    ) -> tuple[str | None, ...]:
+        """Each dead letter goes and its message is enqueued, in one step; the id of what stands for it.
+
+        None where there is none (any more).
+        """
         raise NotImplementedError
 
     async def purge_dead(self, task_ids: Sequence[str] | None) -> int:

@@ -119,7 +119,8 @@ class Operations:
 
         The letter goes in the step in which the task is enqueued, so it is replayed once, whoever
         else tries.  What was said of the call holds again, except when it was to start or to expire;
-        the label `replay_of` names the old id.  Middlewares' send hooks do not run: they have.
+        the label `replay_of` names the old id.  If another task stands for it, as its unique key is
+        taken, the handle is that one's.  Middlewares' send hooks do not run: they have.
 
         Always a checkpoint.  Raises `DeadTaskNotFound`, `ArgumentsError` if the new arguments do not
         fit, `DuplicateTask` if its unique key is taken, and as `enqueue` does.
@@ -202,12 +203,10 @@ class Operations:
             raise SystemClosed(f"the system is closing; nothing was replayed ({stopped})") from None
         system: System = self  # type: ignore[assignment]
         return [
-            TaskHandle(
-                system, message.task_id, self.wiring.tasks.get(message.task_name), known=True
-            )
-            if done
+            TaskHandle(system, its_id, self.wiring.tasks.get(message.task_name), known=True)
+            if its_id is not None
             else None
-            for (_, message), done in zip(pairs, replayed, strict=True)
+            for (_, message), its_id in zip(pairs, replayed, strict=True)
         ]
 
 

@@ -205,10 +205,11 @@ class GetDead(Message["DeadTask | None"]):
 
 
 @attrs.frozen
-class Replay(Message[tuple[bool, ...]]):
+class Replay(Message[tuple[TaskId | None, ...]]):
     """For each pair: the dead letter goes, and the message is enqueued, in one step.
 
-    False where there was no such dead letter (any more): nothing is enqueued then.
+    Answers with the id of what stands for each message, as `Enqueue` does.  None where there was no such
+    dead letter (any more): nothing is enqueued then.
     """
 
     pairs: tuple[tuple[TaskId, TaskMessage], ...]

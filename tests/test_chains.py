@@ -284,7 +284,7 @@ def test_a_dead_step_that_is_replayed_goes_on_with_its_chain() -> None:
             (dead,) = await sys.dead_tasks()
             replayed = attrs.evolve(dead.message, task_id="once more")
             pairs = ((dead.task_id, replayed),)
-            assert await sys.wiring.broker.ask(Replay(pairs)) == (True,)
+            assert await sys.wiring.broker.ask(Replay(pairs)) == ("once more",)
             await sys.wait_idle()
             assert await handle.result() == "2 s"
 
@@ -302,7 +302,7 @@ def test_a_chain_that_goes_on_after_a_replay_can_be_cancelled(at: float) -> None
                 await handle.result()
             (dead,) = await sys.dead_tasks()
             mended = attrs.evolve(dead.message, task_id="mended", task_name=add.name)
-            assert await sys.wiring.broker.ask(Replay(((dead.task_id, mended),))) == (True,)
+            assert await sys.wiring.broker.ask(Replay(((dead.task_id, mended),))) == ("mended",)
             await trio.sleep(at)
             assert await handle.cancel() is True
             assert trio.current_time() == pytest.approx(at)

@@ -299,7 +299,7 @@ class QueueMachine(RuleBasedStateMachine):
         else:
             fresh = iter([i for i in IDS if i not in self.model.tasks])
             pairs = [(i, message(j, arg=int(j[1:]))) for i, j in zip(ids, fresh, strict=False)]
-            expected = tuple(i in dead for i, _ in pairs)
+            expected = tuple(sent.task_id if i in dead else None for i, sent in pairs)
             for i, sent in pairs:
                 if i in dead:
                     self.model.accept(sent, self.now)

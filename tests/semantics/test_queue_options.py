@@ -24,6 +24,7 @@ from actorq.errors import (
     TaskExpired,
 )
 from actorq.testing import Tape, simulate
+from actorq.unique import OnConflict
 from queue_strategies import MOMENTS, QUICK, crash_as_planned, crashes, tapes
 
 
@@ -637,6 +638,30 @@ async def test_dead_letters_are_shown_replayed_and_purged() -> None:
         await sys.wait_idle()
         assert await sys.purge_dead([handles[0].task_id]) == 0
         assert await sys.purge_dead() == 1
+        assert await sys.dead_tasks() == ()
+
+
+@pytest.mark.parametrize("on_conflict", ["return", "debounce"])
+async def test_a_replay_whose_key_is_taken_gives_the_handle_of_what_stands_for_it(
+    on_conflict: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """39. Nobody would ever end a task that was not stored, and who waited for it would hang."""
+
+    @actorq.task(unique=Unique(on_conflict=OnConflict(on_conflict)), delay=5)
+    async def moody(n: int) -> int:
+        if trio.current_time() < 10:
+            raise ValueError(n)
+        return n
+
+    async with open_system() as sys:
+        await (await sys.enqueue(moody, 1)).wait_result()
+        (letter,) = await sys.dead_tasks()
+        await trio.sleep(5)
+        holder = await sys.enqueue(moody, 1)
+        replayed = await sys.replay(letter.task_id)
+        assert replayed.task_id == holder.task_id
+        with trio.fail_after(100):
+            assert await replayed.result() == 1
         assert await sys.dead_tasks() == ()
 
 

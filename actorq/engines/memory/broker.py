@@ -189,7 +189,7 @@ class InMemoryBroker(Broker):
 
     async def replay(
         self, pairs: Sequence[tuple[str, TaskMessage]], now: float
-    ) -> tuple[bool, ...]:
+    ) -> tuple[str | None, ...]:
         """See `Queue.replay`."""
         if self.encoded:
             pairs = [(task_id, seal(message, self.wire)) for task_id, message in pairs]

@@ -707,20 +707,21 @@ class Queue:
 
     # --- the dead letters ---
 
-    def replay(self, pairs: Sequence[tuple[str, TaskMessage]], now: float) -> tuple[bool, ...]:
-        """Each dead letter goes, and its message is enqueued; False where there is none (any more).
+    def replay(
+        self, pairs: Sequence[tuple[str, TaskMessage]], now: float
+    ) -> tuple[str | None, ...]:
+        """Each dead letter goes, and its message is enqueued; None where there is none (any more).
 
-        All or none, as far as `enqueue` refuses.
+        Else the id of what stands for the message.  All or none, as far as `enqueue` refuses.
         """
         there = [task_id in self.dead for task_id, _ in pairs]
         known = [message for is_there, (_, message) in zip(there, pairs, strict=True) if is_there]
-        if known:
-            self.enqueue(known, now)
+        ids = iter((self.enqueue(known, now) if known else None) or [m.task_id for m in known])
         for is_there, (task_id, _) in zip(there, pairs, strict=True):
             if is_there:
                 self.dead.pop(task_id, None)
                 self._remember(task_id, Ending.DEAD)
-        return tuple(there)
+        return tuple([next(ids) if is_there else None for is_there in there])
 
     def purge_dead(self, task_ids: Sequence[str] | None) -> int:
         """Forget dead letters; how many there were."""
