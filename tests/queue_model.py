@@ -167,8 +167,8 @@ class Model:
         known = self.tasks[task_id]
         terms = known.message.terms
         if terms is not None:
-            for pace in terms.paces:
-                self.starts.setdefault(pace.key, []).append(now)
+            for key in {pace.key for pace in terms.paces}:
+                self.starts.setdefault(key, []).append(now)
             self.free(terms.unique, task_id, Until.START)
         self.held[session].append(task_id)
         known.state, known.session = State.LEASED, session

@@ -69,7 +69,12 @@ SERVED = [
     QueueChoice(("default", "video"), (3.0, 1.0)),
 ]
 PERMITS = [(), (Permit("p", 1),), (Permit("p", 1), Permit("q", 2)), (Permit("q", 2),)]
-PACES = [(), (Pace("smooth", 1, 4.0, True),), (Pace("window", 2, 10.0, False),)]
+PACES = [
+    (),
+    (Pace("smooth", 1, 4.0, True),),
+    (Pace("window", 2, 10.0, False),),
+    (Pace("both", 2, 3.0, False), Pace("both", 3, 10.0, False)),
+]
 UNIQUE = st.builds(
     UniqueKey,
     st.sampled_from(["u", "v"]),

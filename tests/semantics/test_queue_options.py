@@ -214,6 +214,60 @@ def test_no_more_start_than_the_rate_allows(
         assert starts[-1] <= max(moments) + max(allowed, burst) + 1e-6
 
 
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 5), st.sampled_from([1.0, 3.0, 10.0]), st.booleans()),
+        min_size=1,
+        max_size=3,
+    ),
+    st.lists(MOMENTS, min_size=1, max_size=15),
+)
+def test_of_several_rates_each_holds(
+    rates: list[tuple[int, float, bool]], moments: list[float]
+) -> None:
+    """A36: ten in a second and thirty in a minute: a start counts once for each of them."""
+    starts: list[float] = []
+
+    @actorq.task(rate=[Rate(count, period, smooth=smooth) for count, period, smooth in rates])
+    async def work() -> None:
+        starts.append(trio.current_time())
+
+    async def main() -> None:
+        async with open_system() as sys:
+            for at in sorted(moments):
+                await trio.sleep_until(at)
+                await sys.enqueue(work)
+            await sys.wait_idle()
+
+    simulate(main)
+    due = 0.0
+    for n, at in enumerate(sorted(moments)):
+        due = max(due, at)
+        for count, period, smooth in rates:
+            if smooth and n:
+                due = max(due, starts[n - 1] + period / count)
+            elif not smooth and n >= count:
+                due = max(due, starts[n - count] + period)
+        assert starts[n] == pytest.approx(due)
+
+
+async def test_two_limits_of_one_key_are_the_lower_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """41. A task that runs takes one permit of its key, however often the key was said."""
+    gauge = Gauge()
+
+    @actorq.task(concurrency=[Concurrency(4), Concurrency(2)])
+    async def work() -> None:
+        await gauge.run("all", seconds=1)
+
+    async with open_system() as sys:
+        await sys.enqueue_many(work, [()] * 6)
+        await sys.wait_idle()
+    assert gauge.most["all"] == 2
+    assert trio.current_time() == pytest.approx(3)
+
+
 async def test_an_idle_queue_with_rates_sets_no_timer(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -13,13 +13,15 @@ unused has the gate looked at again.
 from __future__ import annotations
 
 import heapq
+import math
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
 from actorq.engines.memory.entry import Entry, Held, State
-from actorq.limits import Pace
+from actorq.limits import Pace, Permit
 from actorq.message import Terms
 
 
@@ -93,10 +95,10 @@ class PermitGate(Gate):
         self.running = 0
 
     def room(self, entry: Entry, now: float) -> int:  # noqa: ARG002
-        """By the limit that *entry* itself brought."""
+        """By the limit that *entry* itself brought; the lowest, if it brought several."""
         terms = entry.message.terms
         assert terms is not None
-        return next(each.limit for each in terms.permits if each.key == self.key) - self.running
+        return min([each.limit for each in terms.permits if each.key == self.key]) - self.running
 
     def is_idle(self, now: float) -> bool:  # noqa: ARG002
         """Nothing runs, nothing waits."""
@@ -104,48 +106,60 @@ class PermitGate(Gate):
 
 
 class PaceGate(Gate):
-    """A rate."""
+    """A rate; or several, such as ten in a second and a hundred in a minute, over the same starts."""
 
-    __slots__ = ("alarm", "starts", "until")
+    __slots__ = ("alarm", "longest", "most", "starts", "until")
 
     why = Held.PACED
 
     def __init__(self, key: str) -> None:
         super().__init__(key)
         self.starts: deque[float] = deque()  #: as many as matter
+        self.most = 1  #: that matter, as far as is known
+        self.longest = 0.0  #: period, likewise
         self.until = 0.0  #: when none of them matters any more
         self.alarm: float | None = None
 
     def room(self, entry: Entry, now: float) -> int:
-        """By the rate that *entry* itself brought."""
-        return self.free(self._pace(entry), now)
+        """By the rates that *entry* itself brought."""
+        return min([self.free(pace, now) for pace in self._paces(entry)])
 
     def free(self, pace: Pace, now: float) -> int:
         """How many may start now."""
         if pace.smooth:
             return int(not self.starts or self.starts[-1] + pace.period / pace.starts <= now)
-        while self.starts and self.starts[0] + pace.period <= now:
-            self.starts.popleft()
-        return pace.starts - len(self.starts)
+        over = 0
+        if self.starts and self.starts[0] + pace.period <= now:
+            over = bisect_right(self.starts, now, key=lambda start: start + pace.period)
+        return pace.starts - len(self.starts) + over
 
     def next_free(self, entry: Entry) -> float:
         """When the next like *entry* may start, if none may now."""
-        pace = self._pace(entry)
-        if pace.smooth:
-            return self.starts[-1] + pace.period / pace.starts
-        return self.starts[max(0, len(self.starts) - pace.starts)] + pace.period
+        due = -math.inf
+        for pace in self._paces(entry):
+            if pace.smooth:
+                due = max(due, self.starts[-1] + pace.period / pace.starts)
+            elif len(self.starts) >= pace.starts:
+                due = max(due, self.starts[-pace.starts] + pace.period)
+        return due
 
-    def start(self, pace: Pace, now: float) -> None:
-        """One has started."""
-        if pace.smooth:
-            self.starts.clear()
-        self.starts.append(now)
-        self.until = max(self.until, now + pace.period)
+    def start(self, paces: Sequence[Pace], now: float) -> None:
+        """One has started that brought these."""
+        for pace in paces:
+            if pace.key == self.key:
+                self.longest = max(self.longest, pace.period)
+                if not pace.smooth:
+                    self.most = max(self.most, pace.starts)
+        starts = self.starts
+        starts.append(now)
+        while len(starts) > self.most or starts[0] + self.longest <= now:
+            starts.popleft()
+        self.until = now + self.longest
 
-    def _pace(self, entry: Entry) -> Pace:
+    def _paces(self, entry: Entry) -> list[Pace]:
         terms = entry.message.terms
         assert terms is not None
-        return next(each for each in terms.paces if each.key == self.key)
+        return [each for each in terms.paces if each.key == self.key]
 
     def is_idle(self, now: float) -> bool:
         """Nothing started lately, nothing waits."""
@@ -176,14 +190,14 @@ class Admission:
                 self._hold(entry, pacer, now)
                 return False
         touched = self._withdrawn(entry)
-        for permit in terms.permits:
-            gate = self.permits.get(permit.key)
+        for key in _keys(terms.permits):
+            gate = self.permits.get(key)
             if gate is None:
-                gate = self.permits[permit.key] = PermitGate(permit.key)
+                gate = self.permits[key] = PermitGate(key)
             gate.running += 1
-        for pace in terms.paces:
-            pacer = self._pacer(pace.key, now)
-            pacer.start(pace, now)
+        for key in _keys(terms.paces):
+            pacer = self._pacer(key, now)
+            pacer.start(terms.paces, now)
             if pacer.crowds:
                 self._look_at(pacer, now)
         if touched is not None:
@@ -192,8 +206,8 @@ class Admission:
 
     def give_back(self, terms: Terms, now: float) -> None:
         """A task that had started runs no more."""
-        for permit in terms.permits:
-            gate = self.permits[permit.key]
+        for key in _keys(terms.permits):
+            gate = self.permits[key]
             gate.running -= 1
             self._look_at(gate, now)
 
@@ -268,3 +282,8 @@ class Admission:
                 self._sweep_at = max(1024, 2 * len(self.paces))
             gate = self.paces[key] = PaceGate(key)
         return gate
+
+
+def _keys(limits: Sequence[Permit] | Sequence[Pace]) -> list[str]:
+    """Each once: a call that has two limits of one key is one run and one start."""
+    return list(dict.fromkeys([limit.key for limit in limits]))
