@@ -142,6 +142,22 @@ async def test_a_limit_of_a_queue_is_shared_by_its_tasks(
     assert trio.current_time() >= 6
 
 
+async def test_queues_that_share_a_limit_take_turns(autojump_clock: trio.testing.MockClock) -> None:
+    """41. A turn in which a limit left a queue nothing is none: the other would have them all."""
+    order: list[str] = []
+
+    @actorq.task(concurrency=Concurrency(1, per="system"))
+    async def work(name: str) -> None:
+        order.append(name)
+        await trio.sleep(1)
+
+    async with open_system(queues={"a": 1, "b": 1, "c": 2}) as sys:
+        for name in "abc":
+            await sys.enqueue_many(work.using(queue=name), [(name,)] * 8)
+        await sys.wait_idle()
+    assert Counter(order[:8]) == {"a": 2, "b": 2, "c": 4}
+
+
 async def test_a_limit_whose_next_task_no_worker_serves_serves_the_others(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

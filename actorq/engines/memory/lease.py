@@ -29,6 +29,7 @@ class Turns:
     choice: QueueChoice | None = None
     passes: dict[str, float] = attrs.field(factory=dict)
     now: float = 0.0  #: the pass of the queue that had its turn last
+    _before: tuple[float, float] = (0.0, 0.0)  #: what that queue's pass, and `now`, were before
 
     def serves(self, name: str) -> bool:
         """Whether this worker takes tasks of the queue called *name*."""
@@ -47,9 +48,15 @@ class Turns:
                 if best is None or passed < its_pass:
                     best, its_pass = name, passed
         if best is not None:
+            self._before = self.passes.get(best, 0.0), self.now
             self.now = its_pass
             self.passes[best] = its_pass + 1.0 / self._weight(best)
         return best
+
+    def unused(self, name: str) -> None:
+        """The last turn gave *name* nothing, for limits held back all it has: it is still to come."""
+        if name in self.passes:
+            self.passes[name], self.now = self._before
 
     def _weight(self, name: str) -> float:
         choice = self.choice

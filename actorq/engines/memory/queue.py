@@ -299,7 +299,10 @@ class Queue:
                     break
                 strict = session.turns.choice is not None and session.turns.choice.weights is None
                 upto = limit if strict or len(busy) == 1 else len(deliveries) + 1
+                before = len(deliveries)
                 self._claim_from(self.lines[name], session, upto, now, deliveries)
+                if len(deliveries) == before:
+                    session.turns.unused(name)
         if deliveries:
             session.expires = now + self.lease
         return tuple(deliveries)
