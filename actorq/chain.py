@@ -190,13 +190,12 @@ def _tell(calls: tuple[Call, ...], *args: Any) -> Coroutine[Any, Any, None] | No
     for place, call in enumerate(calls):
         try:
             returned = call(*args)
+            if returned is not None and inspect.isawaitable(returned):
+                return _tell_the_rest(call, returned, calls[place + 1 :], args)
         except BaseException as raised:
             if is_signal(raised):
                 raise
             _log(call, raised)
-        else:
-            if returned is not None and inspect.isawaitable(returned):
-                return _tell_the_rest(call, returned, calls[place + 1 :], args)
     return None
 
 

@@ -140,7 +140,8 @@ def _delay(job: Job, error: Exception, said: Exception, u: float) -> float | Non
         assert job.task is not None
         return policy.decide(error, failures, u, job.task.options.retry)
     delay = policy.delay(failures, u)
-    return delay if delay is None or said.delay is None else said.delay
+    # checked once more: it may have been set since, and the queue takes it as it is
+    return delay if delay is None or said.delay is None else Retry(said.delay).delay
 
 
 def _policy(job: Job) -> RetryPolicy:

@@ -136,7 +136,9 @@ class Runner:
             job.error = unfit
             job.final = job.scope is None  # not the function's doing: it would be the same again
         except Exception as raised:  # noqa: BLE001 - a task may raise whatever it likes
-            job.error = raised.with_traceback(_users_part(raised.__traceback__))
+            # not by its own method, which is its author's code
+            job.error = raised
+            BaseException.with_traceback(raised, _users_part(raised.__traceback__))
         except BaseException as raised:
             if is_signal(raised) and not _is_stray(raised):
                 raise

@@ -865,3 +865,30 @@ def test_a_shutdown_that_hangs_keeps_no_other_from_being_run() -> None:
         assert log == ["shutdown 3", "shutdown 2", "shutdown 1"]
 
     simulate(main)
+
+
+@pytest.mark.parametrize("hook", ["post_send", "post_execute", "post_save"])
+def test_a_hook_that_returns_what_cannot_be_looked_at_harms_nobody(hook: str) -> None:
+    """44. Such as a proxy that is bound to nothing: even its class is somebody's code."""
+
+    class Unbound:
+        @property  # type: ignore[misc]
+        def __class__(self) -> Any:
+            raise RuntimeError("working outside of its context")
+
+    def returns_it(self: Middleware, *args: object) -> Unbound:
+        return Unbound()
+
+    strange = type("Strange", (Middleware,), {hook: returns_it})
+
+    async def main() -> None:
+        @actorq.task
+        async def one() -> int:
+            return 1
+
+        broker = InMemoryBroker().with_middlewares(strange())
+        async with actorq.open_system(broker) as sys:
+            assert await (await sys.enqueue(one)).result() == 1
+            await sys.wait_idle()
+
+    simulate(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 import actorq
 from actorq import Context, InMemoryBroker, NoResult, Reject, Retry, RetryPolicy, open_system
 from actorq.environment import set_environment
+from actorq.errors import TaskFailed
 from actorq.testing import Tape, crash, simulate
 from actorq.testing.simulation import simulated_environment
 from queue_strategies import (
@@ -673,6 +675,54 @@ def test_a_retry_that_would_come_after_the_deadline_is_not_waited_for() -> None:
             errors = [(await handle.wait_result()).error for handle in handles]
             assert [type(error) for error in errors] == [OSError, actorq.RetriesExhausted]
             assert "deadline" in str(errors[1])
+            assert trio.current_time() == 0
+
+    simulate(main)
+
+
+# --- what user code can do to the actors ----------------------------------------------------------
+
+
+class Tampered(Exception):
+    """Its methods are its author's."""
+
+    def with_traceback(self, tb: Any) -> Any:
+        raise RuntimeError("not even that")
+
+
+def test_an_exception_that_cannot_be_given_a_traceback_fails_its_task_only() -> None:
+    """32. All its methods are its author's code: none of them may end the worker."""
+
+    async def main() -> None:
+        @actorq.task
+        async def fail() -> None:
+            raise Tampered("told")
+
+        async with open_system() as sys:
+            result = await (await sys.enqueue(fail)).wait_result()
+        assert isinstance(result.error, TaskFailed)
+        assert "told" in str(result.error)
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("delay", ["soon", -1.0, math.nan, math.inf, True])
+def test_a_delay_that_was_put_into_retry_later_kills_the_task_only(delay: Any) -> None:
+    """30. The broker is not to meet it: it would crash with the task in no place."""
+
+    async def main() -> None:
+        @actorq.task(retries=3)
+        async def fail() -> None:
+            again = Retry()
+            again.delay = delay
+            raise again
+
+        async with open_system() as sys:
+            with trio.fail_after(100):
+                result = await (await sys.enqueue(fail)).wait_result()
+            assert isinstance(result.error, Exception)
+            await sys.wait_idle()
+            assert len(await sys.dead_tasks()) == 1
             assert trio.current_time() == 0
 
     simulate(main)
