@@ -20,7 +20,7 @@ import trio
 
 from actorq.context import Context
 from actorq.errors import MiddlewareError, TaskCancelled
-from actorq.message import TaskMessage
+from actorq.message import TaskMessage, check_fields
 from actorq.middleware import Middleware, hooks_of, implements
 from actorq.result import TaskResult
 
@@ -179,6 +179,7 @@ async def _checked(call: Call, changed: Any, message: TaskMessage) -> TaskMessag
         )
     if changed.task_id != message.task_id:
         raise MiddlewareError(f"{_name(call)} must not change the task_id")
+    check_fields(changed)
     return changed
 
 

@@ -12,7 +12,7 @@ import attrs
 
 from actorq.errors import EnvelopeError, OptionError
 from actorq.limits import Concurrency, Pace, Permit, Rate
-from actorq.options import AckMode, TaskOptions
+from actorq.options import AckMode, TaskOptions, check_options
 from actorq.retry import RetryPolicy
 from actorq.serialization import dump
 from actorq.unique import OnConflict, Unique, UniqueKey, Until
@@ -150,6 +150,33 @@ def check_fields(message: TaskMessage) -> None:
             raise EnvelopeError(f"a task message needs a {name}; got ''")
     _check_moment({"eta": message.eta}, "eta")
     _check_moment({"enqueued_at": message.enqueued_at}, "enqueued_at")
+    options = message.options
+    try:
+        check_options(
+            {
+                "queue": options.queue,
+                "priority": options.priority,
+                "max_deliveries": options.deliveries,
+                "result_ttl": options.result_ttl,
+            }
+        )
+    except OptionError as error:
+        raise EnvelopeError(f"not a task message: {error}") from error
+    if message.terms is not None:
+        _check_terms(message.terms)
+
+
+def _check_terms(terms: Terms) -> None:
+    _check_moment({"expires_at": terms.expires_at}, "expires_at")
+    _check_moment({"deadline": terms.deadline}, "deadline")
+    if terms.unique is not None and not isinstance(terms.unique, UniqueKey):
+        raise EnvelopeError(f"terms.unique must be a UniqueKey or None; got {terms.unique!r}")
+    for name, kind in (("permits", Permit), ("paces", Pace), ("chain", TaskMessage)):
+        given = getattr(terms, name)
+        if not isinstance(given, tuple) or not all(isinstance(each, kind) for each in given):
+            raise EnvelopeError(f"terms.{name} must be a tuple of {kind.__name__}; got {given!r}")
+    for step in terms.chain:
+        check_fields(step)
 
 
 def _check_moment(data: Mapping[str, Any], name: str) -> float | None:

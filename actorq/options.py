@@ -391,3 +391,12 @@ _CHECKS: dict[str, Any] = {
     "propagate_deadline": _flag("propagate_deadline"),
     "capture_logs": _flag("capture_logs"),
 }
+
+
+def check_options(said: Mapping[str, Any]) -> None:
+    """Raise `OptionError` unless these values, by name, are such as they are kept; None: not said."""
+    for name, value in said.items():
+        if value is not None or name in ("queue", "priority"):
+            kept = _CHECKS[name](value)
+            if kept != value:
+                raise OptionError(f"{name} is kept as {kept!r} in a message; got {value!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,8 @@ from actorq import (
     every,
     open_system,
 )
+from actorq.message import Terms
+from actorq.options import TaskOptions
 from actorq.testing import simulate
 from queue_strategies import INJECTED
 
@@ -604,6 +607,65 @@ def test_a_hook_that_returns_nothing() -> None:
                 with pytest.raises(actorq.ActorqError, match=said):
                     await sys.enqueue(add, 1)
                 assert not broker.queue.live
+
+    simulate(main)
+
+
+def _odd(**changes: Any) -> TaskOptions:
+    return attrs.evolve(TaskOptions(), **changes)
+
+
+def _made_by_hand(**changes: Any) -> TaskMessage:
+    message = TaskMessage("an id", "a task")
+    for name, value in changes.items():
+        message = attrs.evolve(message, **{name: value})
+    return message
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"eta": datetime.now(UTC)}, "eta must be Unix seconds; got datetime.datetime"),
+        ({"eta": math.nan}, "eta must be Unix seconds; got nan"),
+        ({"args": ["a list"]}, "args must be a tuple"),
+        ({"options": {"retries": 3}}, "options must be TaskOptions; got {'retries': 3}"),
+        (
+            {"options": _odd(priority="high")},
+            "priority expects a whole number",
+        ),
+        ({"options": _odd(queue=None)}, "queue expects"),
+        ({"options": _odd(result_ttl="1 d")}, "result_ttl expects"),
+        (
+            {"options": _odd(result_ttl=timedelta(1))},
+            "result_ttl is kept as 86400.0",
+        ),
+        ({"options": _odd(deliveries="3")}, "max_deliveries expects"),
+        ({"terms": {"expires_at": 3}}, "terms must be Terms or None"),
+        ({"terms": Terms(expires_at="soon")}, "expires_at must be Unix seconds"),  # type: ignore[arg-type]
+        ({"terms": Terms(unique="key")}, "terms.unique must be a UniqueKey"),  # type: ignore[arg-type]
+        ({"terms": Terms(permits=("key",))}, "terms.permits must be"),  # type: ignore[arg-type]
+        ({"terms": Terms(chain=(_made_by_hand(eta="soon"),))}, "eta must be"),
+    ],
+)
+def test_a_message_that_the_queue_cannot_keep_reaches_no_broker(
+    changes: dict[str, Any], said: str
+) -> None:
+    """It would crash there, and who sent it would hear of an uncertain end."""
+
+    class Changes(Middleware):
+        def pre_send(self, message: TaskMessage) -> TaskMessage:
+            return attrs.evolve(message, **changes)
+
+    async def main() -> None:
+        broker = InMemoryBroker().with_middlewares(Changes())
+        async with open_system(broker) as sys:
+            for _ in range(5):
+                with pytest.raises(EnvelopeError, match=re.escape(said)):
+                    await sys.enqueue(add, 1)
+        async with open_system() as sys:
+            for _ in range(5):
+                with pytest.raises(EnvelopeError, match=re.escape(said)):
+                    await sys.send(_made_by_hand(**changes))
 
     simulate(main)
 
