@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import actorq
 from actorq import Context, InMemoryBroker, NoResult, Reject, Retry, RetryPolicy, open_system
 from actorq.environment import set_environment
-from actorq.errors import TaskFailed
+from actorq.errors import TaskCancelled, TaskFailed
 from actorq.testing import Tape, crash, simulate
 from actorq.testing.simulation import simulated_environment
 from queue_strategies import (
@@ -678,6 +678,32 @@ def test_a_retry_that_would_come_after_the_deadline_is_not_waited_for() -> None:
             assert trio.current_time() == 0
 
     simulate(main)
+
+
+@given(tapes, st.integers(0, 6), st.integers(0, 12))
+def test_a_cancellation_that_an_ack_by_hand_forestalls_does_nothing(
+    tape: Tape, steps: int, pause: int
+) -> None:
+    """36. That it took no effect and that the task was cancelled cannot both be."""
+
+    async def main() -> None:
+        @actorq.task(ack="manual")
+        async def work(ctx: Context = INJECTED) -> int:
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            await ctx.ack()
+            await trio.sleep(1)
+            return 7
+
+        async with open_system() as sys:
+            handle = await sys.enqueue(work)
+            for _ in range(pause):
+                await trio.lowlevel.checkpoint()
+            took_effect = await handle.cancel()
+            result = await handle.wait_result()
+            assert took_effect is isinstance(result.error, TaskCancelled)
+
+    simulate(main, tape=tape)
 
 
 # --- what user code can do to the actors ----------------------------------------------------------

@@ -347,6 +347,8 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
                 if job is None or job.acked:
                     continue
                 if why == "cancelled":
+                    if job.acking is not None:
+                        continue  # its `ctx.ack()` is on its way, and has the last word
                     job.cancelled = True
                     if job.scope is not None:
                         job.scope.cancel("actorq: the task was cancelled")
