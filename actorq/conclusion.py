@@ -165,7 +165,7 @@ def _not_acknowledged(job: Job, u: float) -> tuple[Exception, Settlement]:
         f"task {job.message.task_name!r} returned without `await ctx.ack()`, which ack='manual' asks "
         f"for, in attempt {job.fence.attempt}"
     )
-    if job.fence.attempt >= job.message.options.max_deliveries:
+    if job.failures + 1 >= job.message.options.max_deliveries:  # requeues are none
         return error, _dead(job, error)
     delay = _policy(job).pause(job.failures + 1, u)
     log.warning("%s; given back for %.2f s", error, delay)

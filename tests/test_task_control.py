@@ -706,6 +706,27 @@ def test_a_cancellation_that_an_ack_by_hand_forestalls_does_nothing(
     simulate(main, tape=tape)
 
 
+def test_requeues_do_not_bring_a_task_nearer_to_the_end_for_a_forgotten_ack() -> None:
+    """29. `max_deliveries` does not count them."""
+    runs = 0
+
+    async def main() -> None:
+        @actorq.task(ack="manual", max_deliveries=2)
+        async def work(ctx: Context = INJECTED) -> int:
+            nonlocal runs
+            runs += 1
+            if runs <= 4:
+                await ctx.requeue()
+            if runs > 5:
+                await ctx.ack()
+            return runs
+
+        async with open_system() as sys:
+            assert await (await sys.enqueue(work)).result() == 6
+
+    simulate(main)
+
+
 # --- what user code can do to the actors ----------------------------------------------------------
 
 
