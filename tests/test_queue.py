@@ -583,3 +583,22 @@ def test_a_fence_is_of_one_delivery_and_not_of_the_next_to_the_same_worker() -> 
         assert queue.locate("a") == "leased"
     assert queue.settle(session.id, [Settlement(second.fence, Ending.DONE)], 0.0) == (True,)
     assert queue.statistics().refused == len(Ending)
+
+
+def test_what_was_cancelled_at_a_limit_leaves_nothing_there() -> None:
+    """A gate whose first in line waits for long does not keep all that gave up behind it."""
+    queue = Queue()
+    session = queue.open_session("w", 0.0)
+
+    def enqueue(task_id: str) -> None:
+        queue.enqueue([TaskMessage(task_id, "t", terms=Terms(permits=(Permit("p", 1),)))], 0.0)
+        claimed(queue, session.id)
+
+    for task_id in ("runs", "first", "second"):
+        enqueue(task_id)
+    for n in range(5000):
+        enqueue(f"t{n}")
+        queue.cancel(f"t{n}", 0.0)
+    (crowd,) = queue.admission.permits["p"].crowds.values()
+    assert len(crowd.waiting) < 200
+    assert queue.statistics().limited == 2

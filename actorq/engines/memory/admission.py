@@ -31,18 +31,23 @@ class Crowd:
     Apart by line, or a task that no worker serves would keep others from the room it was offered.
     """
 
-    __slots__ = ("gate", "offered", "places", "waiting")
+    __slots__ = ("gate", "offered", "places", "sweep_at", "waiting")
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
         self.waiting: list[tuple[int, int, int, Entry]] = []  #: heap
         self.offered = 0
         self.places = 0
+        self.sweep_at = 64  #: places that are kept before those that have ended are looked for
 
     def add(self, entry: Entry) -> None:
         """Let *entry* wait."""
         entry.held = self.gate.why
         self.places += 1
+        if len(self.waiting) >= self.sweep_at:
+            self.waiting = [place for place in self.waiting if place[3].state is State.READY]
+            heapq.heapify(self.waiting)
+            self.sweep_at = max(64, 2 * len(self.waiting))
         place = (-entry.message.options.priority, entry.number, self.places, entry)
         heapq.heappush(self.waiting, place)
 
