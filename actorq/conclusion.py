@@ -23,7 +23,7 @@ from actorq.errors import (
 from actorq.job import Job
 from actorq.options import AckMode
 from actorq.protocol import Ending, Settlement
-from actorq.remote_error import dump_error, load_error
+from actorq.remote_error import dump_error, is_from_elsewhere, load_error
 from actorq.result import TaskResult
 from actorq.retry import RetryPolicy
 from actorq.succession import following
@@ -186,8 +186,12 @@ def _dead(job: Job, error: Exception) -> Settlement:
 
 
 def _alone(error: Exception) -> Exception:
-    """What a nursery of the task's has wrapped: the only member of a group, or the error itself."""
+    """What a nursery of the task's has wrapped: the only member of a group, or the error itself.
+
+    A child's `Reject`, raised where its parent waits for it, says nothing of the parent.
+    """
     inner = error
     while isinstance(inner, ExceptionGroup) and len(inner.exceptions) == 1:
         inner = inner.exceptions[0]
-    return inner if isinstance(inner, Retry | Reject | NoResult) else error
+    said = isinstance(inner, Retry | Reject | NoResult) and not is_from_elsewhere(inner)
+    return inner if said else error

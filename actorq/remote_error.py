@@ -19,7 +19,7 @@ from actorq.errors import EnvelopeError, TaskFailed
 from actorq.serialization import codec
 
 
-__all__ = ["RemoteTraceback", "dump_error", "load_error"]
+__all__ = ["RemoteTraceback", "dump_error", "is_from_elsewhere", "load_error"]
 
 MAX_TEXT = 16 * 1024  #: characters of a traceback, a message or the arguments
 MAX_DEPTH = 5  #: of causes and groups
@@ -83,6 +83,11 @@ def load_error(data: Any, declared: tuple[type[Exception], ...] = ()) -> Excepti
         last.__cause__ = RemoteTraceback(text)
     setattr(error, _DATA, data)
     return error
+
+
+def is_from_elsewhere(error: BaseException) -> bool:
+    """Whether it came as plain data: the error of another task, raised where somebody waited for it."""
+    return _DATA in vars(error)
 
 
 # --- to plain data --------------------------------------------------------------------------------

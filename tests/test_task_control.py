@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -773,3 +774,37 @@ def test_a_delay_that_was_put_into_retry_later_kills_the_task_only(delay: Any) -
             assert trio.current_time() == 0
 
     simulate(main)
+
+
+async def test_the_rejection_of_a_child_is_an_ordinary_failure_of_its_parent(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """33: its retries hold, whether it waits for one child or gathers; its own word still counts."""
+    attempts: Counter[str] = Counter()
+
+    @actorq.task
+    async def child() -> None:
+        raise Reject("not this one")
+
+    @actorq.task(retries=2)
+    async def waits(ctx: Context = INJECTED) -> None:
+        attempts["waits"] += 1
+        await (await ctx.system.enqueue(child)).result()
+
+    @actorq.task(retries=2)
+    async def gathers(ctx: Context = INJECTED) -> None:
+        attempts["gathers"] += 1
+        await ctx.system.gather(child.call())
+
+    @actorq.task(retries=2)
+    async def agrees(ctx: Context = INJECTED) -> None:
+        attempts["agrees"] += 1
+        try:
+            await (await ctx.system.enqueue(child)).result()
+        except Reject as rejected:
+            raise Reject("so not this one either") from rejected
+
+    async with open_system() as sys:
+        for task in (waits, gathers, agrees):
+            assert (await (await sys.enqueue(task)).wait_result()).is_err
+    assert attempts == {"waits": 3, "gathers": 3, "agrees": 1}
