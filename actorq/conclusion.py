@@ -131,7 +131,7 @@ def _after_error(
     return error, _dead(job, error)
 
 
-def _delay(job: Job, error: Exception, said: Exception, u: float) -> float | None:
+def _delay(job: Job, error: Exception, said: Exception | None, u: float) -> float | None:
     """Seconds until the next attempt; None if there is none."""
     if job.acked or job.final:
         return None
@@ -185,8 +185,8 @@ def _dead(job: Job, error: Exception) -> Settlement:
     return Settlement(job.fence, Ending.DEAD, reason=reason, error=dumped)
 
 
-def _alone(error: Exception) -> Exception:
-    """What a nursery of the task's has wrapped: the only member of a group, or the error itself.
+def _alone(error: Exception) -> Exception | None:
+    """The task's own word, if it is one: the error, or the only member of a nursery's group.
 
     A child's `Reject`, raised where its parent waits for it, says nothing of the parent.
     """
@@ -194,4 +194,4 @@ def _alone(error: Exception) -> Exception:
     while isinstance(inner, ExceptionGroup) and len(inner.exceptions) == 1:
         inner = inner.exceptions[0]
     said = isinstance(inner, Retry | Reject | NoResult) and not is_from_elsewhere(inner)
-    return inner if said else error
+    return inner if said else None

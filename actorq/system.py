@@ -277,8 +277,12 @@ class System(Composition, Operations, Kernel):
             await self.wiring.broker.tell(TaskKnown(task.name))
             if task.options.schedule:
                 await self._scheduler.tell(TaskAdded(task))
-        except ActorStopped as stopped:
-            raise SystemClosed(f"the system is closing ({stopped})") from None
+        except BaseException as error:
+            # cut off in between: the next call that brings it tells of it again
+            self.wiring.tasks.forget(task.name)
+            if isinstance(error, ActorStopped):
+                raise SystemClosed(f"the system is closing ({error})") from None
+            raise
 
     async def _store(self, messages: tuple[TaskMessage, ...]) -> tuple[TaskId, ...] | None:
         try:

@@ -431,6 +431,10 @@ class TaskRegistry:
             )
         return False
 
+    def forget(self, name: str) -> None:
+        """Know no task called *name* any more."""
+        self._tasks.pop(name, None)
+
     def get(self, name: str) -> Task[..., Any] | None:
         """The task called *name*, if it is known."""
         return self._tasks.get(name)

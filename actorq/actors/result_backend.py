@@ -11,7 +11,7 @@ import heapq
 import itertools
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -83,6 +83,7 @@ class Ledger:
     #: Results with a time to live: when each ends; the heap has places of replaced ones as well.
     ends: dict[str, float] = attrs.field(factory=dict)
     ending: list[tuple[float, str]] = attrs.field(factory=list)
+    many_ends: int = 1024  #: from which on those are looked for that went another way
 
     def note_end(self, task_id: str, ttl: float | None, now: float) -> None:
         """A result was stored; it may replace one with another time to live."""
@@ -91,6 +92,13 @@ class Ledger:
             return
         self.ends[task_id] = now + ttl
         heapq.heappush(self.ending, (now + ttl, task_id))
+
+    def drop_ends(self, is_gone: Callable[[str], object]) -> None:
+        """Forget the ends of results that were evicted, replaced or deleted before."""
+        self.ends = {task_id: end for task_id, end in self.ends.items() if not is_gone(task_id)}
+        self.ending = [(end, task_id) for task_id, end in self.ends.items()]
+        heapq.heapify(self.ending)
+        self.many_ends = max(1024, 2 * len(self.ending))
 
     def next_end(self) -> float | None:
         """When the next result ends; None if none does."""
@@ -267,10 +275,16 @@ class ResultBackend(Actor[ResultMessage]):
                     return await self._guard(self.get_progress(task_id), ResultGetError, task_id)
                 case DeleteResult(task_id):
                     await self._guard(self.delete_result(task_id), ResultBackendError, task_id)
+                    ledger = self._ledger
+                    if ledger is not None and ledger.ends:
+                        ledger.ends.pop(task_id, None)
                     self._desk.attempts.pop(task_id, None)
                     self._desk.logs.pop(task_id, None)
                 case UnsavedResult(task_id, error):
                     self._fail_waiters(task_id, error)
+                    if task_id in self._desk.logs:  # nothing else would drop its progress
+                        call = self.delete_result(task_id)
+                        await self._guard(call, ResultBackendError, task_id)
                 case _End():
                     await self._drop_ended()
                 case DoubtResults(task_ids):
@@ -337,6 +351,8 @@ class ResultBackend(Actor[ResultMessage]):
                 continue
             if ttl is not None or ledger.ends:
                 ledger.note_end(task_id, ttl, now)
+                if len(ledger.ending) >= ledger.many_ends:
+                    ledger.drop_ends(self.is_gone)
                 self._set_alarm(now)
             if remembers:
                 self._desk.note_attempt(task_id, result.attempts)

@@ -25,7 +25,7 @@ from actorq.errors import (
 )
 from actorq.testing import Tape, simulate
 from actorq.unique import OnConflict
-from queue_strategies import MOMENTS, QUICK, crash_as_planned, crashes, tapes
+from queue_strategies import INJECTED, MOMENTS, QUICK, crash_as_planned, crashes, tapes
 
 
 # --- concurrency limits ---------------------------------------------------------------------------
@@ -813,3 +813,56 @@ def test_times_to_live_that_are_none(ttl: Any) -> None:
     """T54: zero and negative ones are an error."""
     with pytest.raises(OptionError, match="result_ttl"):
         actorq.task(result_ttl=ttl)
+
+
+async def test_times_to_live_of_results_that_are_gone_are_forgotten() -> None:
+    """What was evicted or deleted before its time is not remembered until then."""
+
+    @actorq.task(result_ttl=86_400)
+    async def work() -> None: ...
+
+    backend = actorq.InMemoryResultBackend(100)
+    broker = InMemoryBroker().with_result_backend(backend)
+    async with open_system(broker) as sys:
+        await sys.enqueue_many(work, [()] * 5_000)
+        await sys.wait_idle()
+        assert backend._ledger is not None
+        assert len(backend._ledger.ends) <= 1024 + 100
+        assert len(backend._ledger.ending) <= 1024 + 100
+
+
+async def test_the_progress_of_a_task_without_a_result_is_dropped() -> None:
+    """Nothing else would ever drop it."""
+
+    @actorq.task
+    async def work(ctx: actorq.Context = INJECTED) -> None:
+        await ctx.set_progress(actorq.TaskProgress(progress=0.5))
+        raise actorq.NoResult
+
+    backend = actorq.InMemoryResultBackend(100)
+    async with open_system(InMemoryBroker().with_result_backend(backend)) as sys:
+        await sys.enqueue_many(work, [()] * 20)
+        await sys.wait_idle()
+        await sys.queue_statistics()
+    assert not backend.table.progress
+
+
+async def test_a_registration_that_is_cut_off_is_made_up_for(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """42. What is parked for the task is released by the next call that brings it."""
+
+    @actorq.task(name="late")
+    async def late() -> str:
+        return "done"
+
+    async with open_system() as sys:
+        handle = await sys.send(actorq.TaskMessage("id", "late"))
+        await trio.sleep(1)
+        assert (await sys.queue_statistics()).parked == 1
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await sys.register(late)
+        await sys.register(late)
+        with trio.fail_after(5):
+            assert await handle.result() == "done"
