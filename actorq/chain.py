@@ -173,6 +173,8 @@ async def _checked(call: Call, changed: Any, message: TaskMessage) -> TaskMessag
     """What a hook has made of *message*."""
     if inspect.isawaitable(changed):
         changed = await changed
+        if changed is message:
+            return message
     if not isinstance(changed, TaskMessage):
         raise MiddlewareError(
             f"{_name(call)} must return the TaskMessage to go on with; it returned {changed!r}"
