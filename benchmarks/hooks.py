@@ -5,6 +5,7 @@ CPU time, not the clock on the wall: what else runs on the machine would drown d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from time import process_time
@@ -120,14 +121,14 @@ def per_cpu_second(report: Report) -> float:
     return report["amount"] / report["cpu_seconds"]
 
 
-def _row(name: str, work: str, chain: str, way: str, at_least: float | None = None) -> Row:
+def _row(name: str, work: str, chain: str, way: str, at_least: float = -math.inf) -> Row:
     return Row(
         name,
         work,
         _program(chain, way),
         per_cpu_second,
         "tasks per CPU second",
-        "–" if at_least is None else f"≥ {at_least:g}×",
+        "–" if at_least == -math.inf else f"≥ {at_least:g}×",
         "the same without a middleware",
         _program("without", way),
         at_least=at_least,

@@ -100,7 +100,7 @@ REASONS = {
     "round-trip": "of six task switches (the client's two, broker, slot, result backend, and the "
     "broker once more for the settlement in three rounds of five) the floor has four; the rest is the "
     "queue's work: lease, run, store, settle. No single large cost is left; named queues, limits and "
-    "chains have added some 5 us of it, mostly in questions whether they are used. Settling without a message "
+    "chains have added some 5 us, mostly in asking whether they are used. Settling without a message "
     "of its own would bring the last few microseconds, at the price of a broker that hears of ends late",
     "sleeping": "a hundred jobs end in the same pass, and none begins before all of them are stored and "
     "settled: about 2.5 ms of work in a cycle of 10 ms. Reading a few tasks ahead would hide that, and "
