@@ -172,9 +172,10 @@ class Chain:
 async def _checked(call: Call, changed: Any, message: TaskMessage) -> TaskMessage:
     """What a hook has made of *message*."""
     if inspect.isawaitable(changed):
-        changed = await changed
-        if changed is message:
+        awaited: object = await changed
+        if awaited is message:
             return message
+        changed = awaited
     if not isinstance(changed, TaskMessage):
         raise MiddlewareError(
             f"{_name(call)} must return the TaskMessage to go on with; it returned {changed!r}"
