@@ -5,6 +5,7 @@ Half of a broker object; read by the system when it opens.  Says nothing of how 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, cast, overload
@@ -14,7 +15,7 @@ from actorq.dependencies import Dependencies
 from actorq.errors import SystemClosed, TaskDefinitionError
 from actorq.ids import CheckedIds
 from actorq.lifespan import Handler, Lifespan, Opener, Role
-from actorq.middleware import Middleware
+from actorq.middleware import Middleware, misspelt_hooks
 from actorq.options import Options
 from actorq.schedule_source import ScheduleSource
 from actorq.state import State
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from actorq.actors.broker import Broker
     from actorq.actors.result_backend import ResultBackend
     from actorq.system import System
+
+log = logging.getLogger("actorq.broker")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -91,6 +94,13 @@ class Configuration:
             if not isinstance(middleware, Middleware):
                 raise TypeError(
                     f"with_middlewares() expects Middleware objects; got {middleware!r}"
+                )
+            for method, hook in misspelt_hooks(middleware):
+                log.warning(
+                    "%s.%s is never called: there is no such hook; did you mean %s?",
+                    type(middleware).__name__,
+                    method,
+                    hook,
                 )
         self.middlewares += middlewares
         return self

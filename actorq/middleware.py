@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -139,3 +140,14 @@ def hooks_of(middlewares: tuple[Middleware, ...]) -> frozenset[str]:
     return frozenset(
         hook for hook in HOOKS for middleware in middlewares if implements(middleware, hook)
     )
+
+
+def misspelt_hooks(middleware: Middleware) -> list[tuple[str, str]]:
+    """Methods that look as if they were meant to be hooks, each with the hook that it resembles."""
+    found = []
+    for name in vars(type(middleware)):
+        if not name.startswith("_") and not hasattr(Middleware, name):
+            close = difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.85)
+            if close:
+                found.append((name, close[0]))
+    return found

@@ -87,6 +87,16 @@ class Signature:
         bound, named = self._walk(plan, (_FIRST, *args), kwargs, name, dumping=True)
         return bound[1:], named
 
+    def argument_names(self) -> list[str] | None:
+        """The names that a call's arguments may have; None if any (`**kwargs`).
+
+        Injected parameters may be among them: their annotations are not resolved for this.
+        """
+        parameters = self._signature.parameters.values()
+        if any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return None
+        return [p.name for p in parameters if not self._is_injected(p.annotation, p.default)]
+
     def named_arguments(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """A call's arguments by the names of their parameters, defaults included."""
         plan = self._resolved or self._plan()

@@ -35,7 +35,7 @@ from actorq.progress import Progress
 from actorq.schedule import At, Cron, Every, Trigger
 from actorq.signature import Signature
 from actorq.state import State
-from actorq.terms import terms_of
+from actorq.terms import check_keys, terms_of
 
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ class Task(Enqueueable[P, R], Generic[P, R]):
         updated = self.options.updated(options, where=f"{self.name}.using()")
         updated = _with_filters(self, updated)
         _check_executor(self.function, self.is_async, updated)
+        if updated.has_terms:
+            check_keys(self.name, updated, self.signature)
         if (updated.executor == "process") != (self.options.executor == "process"):
             raise OptionError(
                 f"{self.name}.using(): where a task runs does not travel with a call; say it in the "
@@ -319,6 +321,8 @@ def make_task(
     _check_executor(function, is_async, options)
     kind_of_task: type[Task[P, Any]] = AsyncTask if is_async else SyncTask
     made = kind_of_task(function, name=name, options=options, broker=broker)
+    if options.has_terms:
+        check_keys(made.name, options, made.signature)
     if options.schedule:
         _check_schedule(made)
     if broker is not None:

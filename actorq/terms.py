@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
+import string
 from collections.abc import Mapping
 from typing import Any
 
 import trio
 
-from actorq.errors import ArgumentsError
+from actorq.errors import ArgumentsError, OptionError
 from actorq.limits import Key, Pace, Per, Permit
 from actorq.message import Terms
 from actorq.options import TaskOptions
@@ -51,6 +53,31 @@ def terms_of(
             [Pace(call.scoped(r.per, r.key), r.count, r.period, r.smooth) for r in options.rate]
         ),
     )
+
+
+def check_keys(name: str, options: TaskOptions, signature: Signature) -> None:
+    """Refuse keys that name no argument of the task called *name*; `OptionError`."""
+    keys = [*(c.key for c in options.concurrency), *(r.key for r in options.rate)]
+    if options.unique is not None:
+        keys.append(options.unique.key)
+    for key in keys:
+        if isinstance(key, str):
+            _check_format(name, key, signature)
+
+
+def _check_format(name: str, key: str, signature: Signature) -> None:
+    try:
+        fields = [field for _, field, _, _ in string.Formatter().parse(key) if field is not None]
+    except ValueError as error:
+        raise OptionError(f"{name}: the key {key!r} is no format string: {error}") from None
+    there = signature.argument_names()
+    for field in fields:
+        argument = re.split(r"[.\[]", field, maxsplit=1)[0]
+        if there is not None and argument not in there:
+            raise OptionError(
+                f"{name}: the key {key!r} names {argument!r}, which is no argument of the task; "
+                f"there are: {', '.join(there) or 'none'}"
+            )
 
 
 def _deadline(now: float) -> float | None:

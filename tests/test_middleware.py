@@ -892,3 +892,19 @@ def test_a_hook_that_returns_what_cannot_be_looked_at_harms_nobody(hook: str) ->
             await sys.wait_idle()
 
     simulate(main)
+
+
+def test_a_misspelt_hook_is_pointed_out(caplog: pytest.LogCaptureFixture) -> None:
+    """It would never be called, and nobody would know."""
+
+    class Typo(Middleware):
+        def pre_exceute(self, message: TaskMessage) -> TaskMessage:
+            return message
+
+        def of_its_own(self) -> None: ...
+
+    with caplog.at_level(logging.WARNING, "actorq.broker"):
+        InMemoryBroker().with_middlewares(Typo())
+    assert [record.getMessage() for record in caplog.records] == [
+        "Typo.pre_exceute is never called: there is no such hook; did you mean pre_execute?"
+    ]

@@ -449,7 +449,7 @@ async def test_a_key_that_is_kept_for_a_time(autojump_clock: trio.testing.MockCl
 
 @pytest.mark.parametrize(
     ("key", "said"),
-    [("{nobody}", "KeyError"), ("{user.name}", "AttributeError"), (lambda user: None, "gave None")],
+    [("{user.name}", "AttributeError"), (lambda user: None, "gave None")],
 )
 async def test_keys_that_cannot_be_made(key: Any, said: str) -> None:
     """The mistake is told where the call is enqueued, and nothing is stored."""
@@ -461,6 +461,34 @@ async def test_keys_that_cannot_be_made(key: Any, said: str) -> None:
         with pytest.raises(ArgumentsError, match=said):
             await sys.enqueue(work, "ann")
         assert (await sys.queue_statistics()).ready == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("{nobody}", "names 'nobody', which is no argument of the task; there are: user"),
+        ("{ctx.task_id}", "names 'ctx'"),
+        ("{user", "no format string"),
+    ],
+)
+def test_keys_that_name_no_argument(key: str, said: str) -> None:
+    """Refused where they are said, in the decorator and for one call."""
+
+    async def work(user: str, ctx: actorq.Context = INJECTED) -> None: ...
+
+    options: list[dict[str, Any]] = [
+        {"unique": Unique(key=key)},
+        {"rate": Rate(1, key=key)},
+        {"concurrency": Concurrency(1, key=key)},
+    ]
+    for each in options:
+        with pytest.raises(OptionError, match=said):
+            actorq.task(**each)(work)
+        with pytest.raises(OptionError, match=said):
+            actorq.task(work).using(**each)
+
+    @actorq.task(unique=Unique(key="{anything}"))
+    async def takes_all(**named: int) -> None: ...
 
 
 async def test_one_unique_call_refused_refuses_its_batch() -> None:
