@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any
 
 import attrs
 import trio
@@ -26,7 +26,6 @@ from actorq.errors import (
     MailboxFull,
     ResultSetError,
 )
-from actorq.lifespan import Handler
 from actorq.message import TaskMessage
 from actorq.protocol import (
     Allow,
@@ -64,17 +63,10 @@ from actorq.reply import Reply
 from actorq.wiring import Wiring
 
 
-if TYPE_CHECKING:
-    pass
-
 log = logging.getLogger("actorq.broker")
 
 #: Tries to store ends that no worker reports, before who waits for them is told of the failure.
 PUBLISH_TRIES = 6
-
-P = ParamSpec("P")
-R = TypeVar("R")
-H = TypeVar("H", bound=Handler)
 
 
 @attrs.frozen

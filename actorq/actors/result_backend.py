@@ -160,6 +160,11 @@ class Desk:
         if len(self.attempts) > TASKS_KEPT:
             self.attempts.popitem(last=False)
 
+    def forget(self, task_id: str) -> None:
+        """Its result was deleted."""
+        self.attempts.pop(task_id, None)
+        self.logs.pop(task_id, None)
+
     def wake(self, task_id: str, result: TaskResult[Any]) -> None:
         """The task has ended: answer who waits for its result or its next progress."""
         waiters = self.waiters.pop(task_id, None)
@@ -278,8 +283,7 @@ class ResultBackend(Actor[ResultMessage]):
                     ledger = self._ledger
                     if ledger is not None and ledger.ends:
                         ledger.ends.pop(task_id, None)
-                    self._desk.attempts.pop(task_id, None)
-                    self._desk.logs.pop(task_id, None)
+                    self._desk.forget(task_id)
                 case UnsavedResult(task_id, error):
                     self._fail_waiters(task_id, error)
                     if task_id in self._desk.logs:  # nothing else would drop its progress
@@ -310,8 +314,7 @@ class ResultBackend(Actor[ResultMessage]):
                 await self.delete_result(task_id)
             except Exception:
                 log.exception("%s kept %s longer than it should", type(self).__name__, task_id)
-            self._desk.attempts.pop(task_id, None)
-            self._desk.logs.pop(task_id, None)
+            self._desk.forget(task_id)
         self._set_alarm(now)
 
     async def _guard(self, call: Any, kind: type[ResultBackendError], task_id: str) -> Any:
@@ -351,15 +354,16 @@ class ResultBackend(Actor[ResultMessage]):
                 continue
             if ttl is not None or ledger.ends:
                 ledger.note_end(task_id, ttl, now)
-                if len(ledger.ending) >= ledger.many_ends:
-                    ledger.drop_ends(self.is_gone)
-                self._set_alarm(now)
             if remembers:
                 self._desk.note_attempt(task_id, result.attempts)
             if self._known_doubts:
                 self._known_doubts.pop(task_id, None)
             wake(task_id, result)
             verdicts.append(None)
+        if ledger.ending:  # once for all of them; whoever crashes before this sets it at the start
+            if len(ledger.ending) >= ledger.many_ends:
+                ledger.drop_ends(self.is_gone)
+            self._set_alarm(now)
         return tuple(verdicts)
 
     async def _wait_result(self, wait: WaitResult) -> TaskResult[Any] | None:
