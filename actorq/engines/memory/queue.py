@@ -155,10 +155,7 @@ class Queue:
 
     def _accept(self, message: TaskMessage, now: float) -> None:
         queue = message.options.queue
-        if queue == DEFAULT_QUEUE:
-            line = self._default
-        else:
-            line = self.lines.get(queue) or self.lines.setdefault(queue, Line(queue))
+        line = self._default if queue == DEFAULT_QUEUE else self._line(queue)
         if message.eta is not None and message.eta > now:
             entry = self.live[message.task_id] = Entry(message, _SCHEDULED, line)
             self._schedule(entry, message.eta)
@@ -177,6 +174,15 @@ class Queue:
             if len(self._expiring) > 64 and len(self._expiring) > 2 * len(self.live):
                 self._expiring = [p for p in self._expiring if p[2].state not in (_DONE, _DEAD)]
                 heapq.heapify(self._expiring)
+
+    def _line(self, queue: str) -> Line[Entry]:
+        """A queue is there when somebody names it."""
+        return self.lines.get(queue) or self.lines.setdefault(queue, Line(queue))
+
+    def _make_youngest(self, entry: Entry) -> None:
+        """Behind everything that is ready now."""
+        self._numbers += 1
+        entry.number = self._numbers
 
     def _check_ids(self, messages: Sequence[TaskMessage]) -> None:
         for message in messages:
@@ -238,12 +244,9 @@ class Queue:
         if entry.state is _LEASED:
             self._ask_to_cancel(entry)
             return
-        self._withdraw(entry, now)
         task_id = entry.message.task_id
-        error = TaskCancelled(
-            f"task {task_id} was replaced by {successor}, which has its unique key"
-        )
-        self._end_unreported(entry, error, Ending.CANCELLED)
+        why = f"task {task_id} was replaced by {successor}, which has its unique key"
+        self._call_off(entry, why, now)
 
     def _schedule(self, entry: Entry, due: float) -> None:
         entry.state = _SCHEDULED
@@ -342,7 +345,7 @@ class Queue:
         return any(line.lanes[priority].back for priority in priorities)
 
     def _may_start(self, entry: Entry, terms: Terms, now: float) -> bool:
-        if terms.expires_at is not None and terms.expires_at <= now:
+        if _has_expired(entry, now):
             self.n_ready -= 1
             self._expire(entry, now)
             return False
@@ -414,11 +417,8 @@ class Queue:
             elif settlement.delay > 0 and not _has_expired(entry, now):
                 self._schedule(entry, now + settlement.delay)
             else:
-                if (
-                    ending is Ending.REQUEUE
-                ):  # behind what waits, or it would take its own turn again
-                    self._numbers += 1
-                    entry.number = self._numbers
+                if ending is Ending.REQUEUE:  # or it would take its own turn again
+                    self._make_youngest(entry)
                 self._make_ready(entry, now)
         else:
             entry.attempt -= 1  # it does not count
@@ -516,10 +516,7 @@ class Queue:
         entry.state = _DONE
         del self.live[message.task_id]
         self.n_done += 1
-        self.done[message.task_id] = ending
-        self._done_order.append(message.task_id)
-        if len(self._done_order) > self.remember:
-            self.done.pop(self._done_order.popleft(), None)
+        self._remember(message.task_id, ending)
         if message.terms is not None and message.terms.unique is not None:
             self.keys.ended(message.terms.unique, message.task_id)
         if ending is not Ending.DONE and later_steps(message):
@@ -613,8 +610,7 @@ class Queue:
                 self.n_scheduled -= 1
                 entry.state = _READY
                 self.n_ready += 1
-                self._numbers += 1
-                entry.number = self._numbers
+                self._make_youngest(entry)
                 entry.line.append(entry)
         self.admission.wake(now)
 
@@ -649,12 +645,14 @@ class Queue:
         if entry.state is _LEASED:
             self._ask_to_cancel(entry)
             return Verdict.ASKED
-        self._withdraw(entry, now)
         when = "between two attempts" if entry.failures else "before it began"
-        self._end_unreported(
-            entry, TaskCancelled(f"task {task_id} was cancelled {when}"), Ending.CANCELLED
-        )
+        self._call_off(entry, f"task {task_id} was cancelled {when}", now)
         return Verdict.DONE
+
+    def _call_off(self, entry: Entry, why: str, now: float) -> None:
+        """Cancel a task that waits."""
+        self._withdraw(entry, now)
+        self._end_unreported(entry, TaskCancelled(why), Ending.CANCELLED)
 
     def _ask_to_cancel(self, entry: Entry) -> None:
         if not entry.cancelled and entry.session is not None:
@@ -690,7 +688,7 @@ class Queue:
 
     def set_paused(self, queue: str, *, paused: bool) -> None:
         """Give nothing of a queue to workers any more, or do so again."""
-        line = self.lines.get(queue) or self.lines.setdefault(queue, Line(queue))
+        line = self._line(queue)
         if line.paused is not paused:
             line.paused = paused
             self.n_paused += 1 if paused else -1
@@ -703,9 +701,7 @@ class Queue:
             if entry.state is not _LEASED and entry.line.name == queue
         ]
         for entry in waiting:
-            self._withdraw(entry, now)
-            error = TaskCancelled(f"queue {queue!r} was purged before the task began")
-            self._end_unreported(entry, error, Ending.CANCELLED)
+            self._call_off(entry, f"queue {queue!r} was purged before the task began", now)
         return len(waiting)
 
     # --- the dead letters ---
