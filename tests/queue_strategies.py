@@ -56,6 +56,17 @@ async def crash_as_planned(sys: actorq.System, plan: list[Crash]) -> None:
         crash(sys.actor(each.actor))
 
 
+async def enqueue_for_sure(
+    sys: actorq.System, task: actorq.Task[..., Any], *args: Any
+) -> actorq.TaskHandle[Any]:
+    """Enqueue; after an uncertain answer again, under the same id (promise 31)."""
+    while True:
+        try:
+            return await sys.enqueue(task, *args)
+        except actorq.EnqueueUncertain:
+            assert task.options.task_id is not None
+
+
 @attrs.define
 class Log:
     """What jobs did, kept outside of any actor."""

@@ -50,6 +50,7 @@ from queue_strategies import (
     check_conservation,
     crash_as_planned,
     crashes,
+    enqueue_for_sure,
     tapes,
 )
 
@@ -83,19 +84,6 @@ plans = st.lists(
     min_size=1,
     max_size=6,
 )
-
-
-async def enqueue_for_sure(
-    sys: actorq.System, task: actorq.Task[..., Any], *args: Any
-) -> actorq.TaskHandle[Any]:
-    """Enqueue; after an uncertain answer again, under the same id (promise 31)."""
-    while True:
-        try:
-            return await sys.enqueue(task, *args)
-        except EnqueueUncertain:
-            assert task.options.task_id is not None
-        except actorq.ActorFailed:
-            pass  # the middleware chain crashed before anything was stored
 
 
 async def run_plans(

@@ -25,7 +25,15 @@ from actorq.errors import (
 )
 from actorq.testing import Tape, simulate
 from actorq.unique import OnConflict
-from queue_strategies import INJECTED, MOMENTS, QUICK, crash_as_planned, crashes, tapes
+from queue_strategies import (
+    INJECTED,
+    MOMENTS,
+    QUICK,
+    crash_as_planned,
+    crashes,
+    enqueue_for_sure,
+    tapes,
+)
 
 
 # --- concurrency limits ---------------------------------------------------------------------------
@@ -82,12 +90,7 @@ def test_no_more_run_than_the_limits_allow(
     async def one(sys: actorq.System, n: int, at: float, account: str, seconds: float) -> None:
         await trio.sleep_until(at)
         call = work.using(task_id=f"t{n}")
-        while True:
-            try:
-                handle = await sys.enqueue(call, account, n, seconds)
-                break
-            except EnqueueUncertain:
-                continue
+        handle = await enqueue_for_sure(sys, call, account, n, seconds)
         outcome = await handle.wait_result()
         assert outcome.return_value == n
 
@@ -209,12 +212,7 @@ def test_no_more_start_than_the_rate_allows(
 
     async def one(sys: actorq.System, n: int, at: float) -> None:
         await trio.sleep_until(at)
-        while True:
-            try:
-                handle = await sys.enqueue(work.using(task_id=f"t{n}"), n)
-                break
-            except EnqueueUncertain:
-                continue
+        handle = await enqueue_for_sure(sys, work.using(task_id=f"t{n}"), n)
         assert await handle.result() == n
 
     simulate(main, tape=tape)
@@ -348,15 +346,10 @@ def test_of_calls_with_one_key_one_is_stored(
 
     async def one(sys: actorq.System, n: int, at: float, key: int) -> None:
         await trio.sleep_until(at)
-        while True:
-            try:
-                handle = await sys.enqueue(work.using(task_id=f"t{n}"), key)
-                break
-            except EnqueueUncertain:
-                continue
-            except DuplicateTask as taken:
-                handle = sys.handle(taken.task_id, work)
-                break
+        try:
+            handle = await enqueue_for_sure(sys, work.using(task_id=f"t{n}"), key)
+        except DuplicateTask as taken:
+            handle = sys.handle(taken.task_id, work)
         assert await handle.result() == key
 
     simulate(main, tape=tape)
@@ -534,13 +527,8 @@ def test_an_expired_task_never_starts(
 
     async def one(sys: actorq.System, n: int, at: float, wait: float) -> None:
         await trio.sleep_until(at)
-        while True:
-            began = trio.current_time()
-            try:
-                handle = await sys.enqueue(work.using(task_id=f"t{n}", expires=wait), n)
-                break
-            except EnqueueUncertain:
-                continue
+        began = trio.current_time()
+        handle = await enqueue_for_sure(sys, work.using(task_id=f"t{n}", expires=wait), n)
         try:
             assert await handle.result() == n
         except TaskExpired:
