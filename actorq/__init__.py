@@ -11,7 +11,7 @@ state, import_name, depends, context, limits,
 unique, terms, dependency_graph, dependencies,
 call, task, succession, wire/, queue_choice
 signals, statistics, dead_letters, reply,    the kernel: actors behind mailboxes
-mailbox, cell, ref, timers, actor,
+mailbox, tap, cell, ref, timers, actor,
 incarnation, restart, whereabouts,
 supervisor, kernel
 chain, clock, protocol, wiring, middleware,  what the five actors of a queue share

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import weakref
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actorq.ref import ActorRef
+    from actorq.tap import Tap
 
 #: The actor on whose behalf this code runs: its loop, or a child task of it.
 running_cell: ContextVar[Cell | None] = ContextVar("actorq_running_cell", default=None)
@@ -33,11 +35,11 @@ class Cell:
     __slots__ = (
         "__weakref__",
         "accepted",
+        "before",
         "crashed",
         "dead_letters",
         "end_reason",
         "ended",
-        "fault",
         "grace",
         "handled",
         "interrupted",
@@ -47,6 +49,7 @@ class Cell:
         "ref",
         "restarts",
         "state",
+        "tap",
         "undelivered",
         "waiting_for_room",
         "waiting_on",
@@ -55,10 +58,17 @@ class Cell:
     )
 
     def __init__(
-        self, name: str, *, capacity: float, grace: float, dead_letters: DeadLetters
+        self,
+        name: str,
+        *,
+        capacity: float,
+        grace: float,
+        dead_letters: DeadLetters,
+        tap: Tap | None = None,
     ) -> None:
         self.name = name
-        self.mailbox = Mailbox(capacity)
+        self.tap = tap  #: a simulation's ear
+        self.mailbox = Mailbox(capacity, None if tap is None else partial(tap.takes, self))
         self.grace = grace  #: seconds that an incarnation's clean-up may take
         self.dead_letters = dead_letters
         self.state = "starting"
@@ -69,7 +79,10 @@ class Cell:
         self.when_waiting: Callable[[], None] | None = None  #: called when its loop begins to wait
         self.waiting_on: Cell | None = None  #: the actor that this one's loop waits for
         self.waiting_for_room = False  #: ... only until the message is accepted
-        self.fault: Callable[[Any], None] | None = None  #: a test's hook before each message
+        #: A test's hook before each message.
+        self.before: Callable[[Any], None] | None = (
+            None if tap is None else partial(tap.handling, self)
+        )
         self.accepted = self.handled = self.crashed = 0
         self.interrupted = self.undelivered = self.restarts = 0
         self.ref: ActorRef[Any]

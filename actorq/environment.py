@@ -6,14 +6,27 @@ Read once, when a system opens.
 
 from __future__ import annotations
 
+import os
 import random
+import secrets
+import socket
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 import attrs
 
 from actorq.ids import uuid7
+
+
+if TYPE_CHECKING:
+    from actorq.tap import Tap
+
+
+def new_worker_name() -> str:
+    """Of a worker that shares its name with no other, in this process or elsewhere."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 @attrs.frozen
@@ -23,6 +36,8 @@ class Environment:
     wall: Callable[[], float] = time.time  #: seconds since 1970, UTC
     random: random.Random = attrs.field(factory=random.Random)  #: back-off jitter
     new_id: Callable[[], str] = uuid7  #: of task ids
+    new_worker: Callable[[], str] = new_worker_name  #: of the name that a broker's workers go by
+    tap: Tap | None = None  #: hears what actors say to one another
 
 
 _current: ContextVar[Environment | None] = ContextVar("actorq_environment", default=None)

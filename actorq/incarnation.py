@@ -124,6 +124,8 @@ class Incarnation:
                 async with trio.open_nursery() as self.nursery:
                     try:
                         actor = self._make()
+                        if cell.tap is not None:
+                            cell.tap.born(cell, actor)
                         await actor.on_start()
                         ready = True
                         cell.state = "running"
@@ -154,6 +156,8 @@ class Incarnation:
             cell.loop_task = None  # not before on_stop, whose asks may close a circle too
             if actor is not None:
                 actor._life = None
+            if cell.tap is not None:
+                cell.tap.died(cell, crash)
         if crash is not None:
             return Exit(ExitKind.CRASHED, crash)
         return Exit(ExitKind.NORMAL)
@@ -218,8 +222,8 @@ class Incarnation:
                 else:
                     message = item
                     reply = self._reply = None
-                if cell.fault is not None:
-                    cell.fault(message)
+                if cell.before is not None:
+                    cell.before(message)
                 try:
                     value = await receive(message)
                 except Reject as refusal:

@@ -139,7 +139,11 @@ class Kernel:
         self._body_done = trio.Event()
         self._ends = _Ends()
         self._runtime = Runtime(
-            self.dead_letters, environment.random, self._on_fatal, lambda task: self.label(task)
+            self.dead_letters,
+            environment.random,
+            self._on_fatal,
+            lambda task: self.label(task),
+            environment.tap,
         )
         self._root: Supervisor
         self._app: Supervisor

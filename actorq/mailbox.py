@@ -8,6 +8,7 @@ a signal, kept in a deque, needs only to wake a receiver that is parked (promise
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 import trio
@@ -48,16 +49,28 @@ class Mailbox:
         "signals",
     )
 
-    def __init__(self, capacity: float) -> None:
+    def __init__(self, capacity: float, takes: Callable[[Any], bool] | None = None) -> None:
         self.capacity = capacity
         self.closed = False
         self.signals: deque[Signal] = deque()
         self._send, self._receive = trio.open_memory_channel[Any](capacity)
         # bound once: these four are called for every message
         self.send = self._send.send
-        self.send_nowait = self._send.send_nowait
+        self.send_nowait: Callable[[Any], None] = self._send.send_nowait
         self.receive = self._receive.receive
         self.receive_nowait = self._receive.receive_nowait
+        if takes is not None:
+            self._listen(takes)
+
+    def _listen(self, takes: Callable[[Any], bool]) -> None:
+        """Ask *takes* first: what it takes counts as accepted (see `actorq.tap`)."""
+        pass_on = self.send_nowait
+
+        def send_nowait(item: Any) -> None:
+            if self.closed or not takes(item):
+                pass_on(item)
+
+        self.send_nowait = send_nowait
 
     @trio.lowlevel.enable_ki_protection
     def push_signal(self, signal: Signal) -> None:

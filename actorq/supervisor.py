@@ -28,6 +28,7 @@ from actorq.incarnation import Exit, ExitKind, Incarnation
 from actorq.ref import ActorRef
 from actorq.restart import Backoff, Incidents, Restart, Strategy, affected
 from actorq.statistics import MailboxStatistics, SupervisorStatistics
+from actorq.tap import Tap
 from actorq.whereabouts import sits_at, tasks_below
 
 
@@ -79,6 +80,7 @@ class Runtime:
     random: random.Random
     on_fatal: Callable[[BaseException], None]  #: a KeyboardInterrupt or SystemExit came up
     label: Callable[[trio.lowlevel.Task], str]  #: what a task is, for people
+    tap: Tap | None = None  #: a simulation's ear
 
 
 class _Node(Protocol):
@@ -113,6 +115,7 @@ class _ActorNode:
             capacity=spec.capacity,
             grace=spec.grace,
             dead_letters=runtime.dead_letters,
+            tap=runtime.tap,
         )
         self.cell.ref = ActorRef(self.cell)
         self._life: Incarnation | None = None

@@ -99,6 +99,8 @@ class System(Composition, Operations, Kernel):
         self._pool: ActorRef[GetPoolStatistics]
         self._concurrency = concurrency
         self._queues = queues
+        # the broker's, not the system's: who opens it again takes over at once what was held
+        self._worker = broker.worker = broker.worker or environment.new_worker()
 
     @property
     def state(self) -> State:
@@ -359,7 +361,7 @@ class System(Composition, Operations, Kernel):
                 ActorSpec(lambda: broker, "broker", capacity=capacity),
                 ActorSpec(lambda: MiddlewareChain(wiring.chain, self), "middleware"),
                 ActorSpec(
-                    lambda: WorkerPool(wiring, self._concurrency, queues=self._queues),
+                    lambda: WorkerPool(wiring, self._concurrency, self._worker, self._queues),
                     "pool",
                     drain=grace,
                 ),

@@ -44,7 +44,7 @@ LAYERS: dict[str, set[str]] = {
     },
     "the kernel": {
         *("actor", "cell", "dead_letters", "incarnation", "kernel", "mailbox", "ref", "reply"),
-        *("restart", "signals", "statistics", "supervisor", "timers", "whereabouts"),
+        *("restart", "signals", "statistics", "supervisor", "tap", "timers", "whereabouts"),
     },
     "what the five actors share": {
         *("configuration", "engine"),

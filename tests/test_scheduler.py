@@ -31,11 +31,11 @@ from actorq import (
     every,
 )
 from actorq.engines.memory.queue import Queue
-from actorq.environment import set_environment
+from actorq.environment import current_environment, set_environment
 from actorq.schedule import At, CatchUp, Every
 from actorq.schedule_state import Schedule
 from actorq.testing import Tape, crash, simulate
-from actorq.testing.simulation import EPOCH, simulated_environment
+from actorq.testing.simulation import EPOCH
 from queue_strategies import INJECTED, QUICK, CrashAtStep, accepted, tapes
 
 
@@ -735,7 +735,7 @@ def test_40_several_schedulers_on_one_source_fire_each_slot_once(
                 now = trio.current_time()
                 return EPOCH + now + (leaps[number] if now >= 10 else 0.0)
 
-            set_environment(attrs.evolve(simulated_environment(), wall=wall))
+            set_environment(attrs.evolve(current_environment(), wall=wall))
             async with actorq.open_system(brokers[number], backoff=QUICK) as sys:
                 for which, when in sorted(faults, key=lambda fault: fault[1]):
                     if which == number:

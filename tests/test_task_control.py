@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 import actorq
 from actorq import Context, InMemoryBroker, NoResult, Reject, Retry, RetryPolicy, open_system
-from actorq.environment import set_environment
+from actorq.environment import current_environment, set_environment
 from actorq.errors import TaskCancelled, TaskFailed
 from actorq.testing import Tape, crash, simulate
-from actorq.testing.simulation import simulated_environment
 from queue_strategies import (
     INJECTED,
     QUICK,
@@ -177,7 +176,7 @@ def test_no_attempt_comes_before_its_back_off_nor_one_too_many(
                 raise OSError
             raise Retry(ask)
 
-        set_environment(attrs.evolve(simulated_environment(), random=FixedRandom(u)))
+        set_environment(attrs.evolve(current_environment(), random=FixedRandom(u)))
         async with open_system(backoff=QUICK) as sys:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(crash_as_planned, sys, plan)

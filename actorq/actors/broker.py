@@ -111,6 +111,8 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
     lease: float = 30.0
     #: Whether an engine that keeps no bytes is to count them all the same.
     counts_bytes: bool = False
+    #: The name that its workers go by; given when it is opened first, if not before.
+    worker: str | None = None
     _counter: Counter
     _wiring: Wiring
 

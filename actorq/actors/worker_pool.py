@@ -134,7 +134,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self,
         wiring: Wiring,
         concurrency: int,
-        worker: str = "local",
+        worker: str,
         queues: QueueChoice | None = None,
     ) -> None:
         self._wiring = wiring

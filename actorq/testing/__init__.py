@@ -8,7 +8,8 @@ nor, until `schedules()` is called, Hypothesis.
 from __future__ import annotations
 
 from actorq.testing.faults import crash, crash_at
-from actorq.testing.simulation import EPOCH, Stuck, Tape, schedules, simulate
+from actorq.testing.simulation import EPOCH, Stuck, simulate
+from actorq.testing.tape import Tape, schedules
 
 
 __all__ = ["EPOCH", "Stuck", "Tape", "crash", "crash_at", "schedules", "simulate"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+
+import attrs
 
 from actorq.ref import ActorRef
 from actorq.signals import InjectedCrash
@@ -16,7 +19,19 @@ def crash(ref: ActorRef[Any], error: Exception | None = None) -> None:
     ref._cell.mailbox.push_signal(InjectedCrash(error or _injected(ref)))
 
 
-def crash_at(ref: ActorRef[Any], k: int, error: Exception | None = None) -> None:
+@attrs.define
+class PlannedCrash:
+    """What `crash_at` answers: whether it has come to it."""
+
+    left: int  #: messages until the one that crashes
+
+    @property
+    def struck(self) -> bool:
+        """The actor has crashed on that message."""
+        return self.left == 0
+
+
+def crash_at(ref: ActorRef[Any], k: int, error: Exception | None = None) -> PlannedCrash:
     """Crash the actor on the *k*-th message from now (1 is the next), before its handler begins.
 
     That message counts as crashed: its asker gets `ActorFailed`.  One at a time for each actor: a
@@ -25,16 +40,19 @@ def crash_at(ref: ActorRef[Any], k: int, error: Exception | None = None) -> None
     if k < 1:
         raise ValueError(f"k counts messages from now, 1 is the next; got {k!r}")
     cell = ref._cell
-    left = k
+    plan = PlannedCrash(k)
+    listening = None if cell.tap is None else partial(cell.tap.handling, cell)
 
-    def fault(_message: Any) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            cell.fault = None
+    def before(message: Any) -> None:
+        if listening is not None:
+            listening(message)
+        plan.left -= 1
+        if plan.struck:
+            cell.before = listening
             raise error or _injected(ref)
 
-    cell.fault = fault
+    cell.before = before
+    return plan
 
 
 def _injected(ref: ActorRef[Any]) -> Exception:

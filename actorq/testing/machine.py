@@ -15,15 +15,8 @@ import trio
 import trio.testing
 from hypothesis.stateful import RuleBasedStateMachine
 
-from actorq.environment import set_environment
-from actorq.testing.simulation import (
-    Player,
-    Stuck,
-    Tape,
-    scheduler,
-    simulated_environment,
-    who_is_where,
-)
+from actorq.testing.simulation import Simulation, Stuck, who_is_where
+from actorq.testing.tape import Player, Tape, scheduler
 
 
 R = TypeVar("R")
@@ -49,13 +42,14 @@ class TrioMachine(RuleBasedStateMachine):
         self._ready = self._ended = False
         self._result: Any = None  #: of the whole program: an `outcome.Outcome`
         self._player = Player(Tape())
+        self._clock = trio.testing.MockClock(autojump_threshold=0)
         self._exit_stack = ExitStack()
         self._exit_stack.enter_context(scheduler(self._player))
         trio.lowlevel.start_guest_run(
             self._main,
             run_sync_soon_threadsafe=self._host.put,
             done_callback=self._done,
-            clock=trio.testing.MockClock(autojump_threshold=0),
+            clock=self._clock,
         )
         try:
             self._pump(lambda: self._ready)
@@ -108,7 +102,7 @@ class TrioMachine(RuleBasedStateMachine):
             self._exit_stack.close()
 
     async def _main(self) -> None:
-        set_environment(simulated_environment())
+        Simulation(self._player, self._clock).enter()
         self._token = trio.lowlevel.current_trio_token()
         self._jobs, jobs = trio.open_memory_channel[Callable[[], Awaitable[None]]](1)
         async with self.session() as self.opened, trio.open_nursery() as self.nursery:

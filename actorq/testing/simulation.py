@@ -12,21 +12,24 @@ from __future__ import annotations
 import contextvars
 import itertools
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableSequence, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
 
-import attrs
 import trio
 import trio.testing
 from trio._core import _run
 
 from actorq.environment import Environment, set_environment
+from actorq.tap import Tap
+from actorq.testing.tally import TALLY
+from actorq.testing.tape import Player, Tape, scheduler
 from actorq.whereabouts import sits_at, tasks_below
 
 
 if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
+    from actorq.actor import Actor
+    from actorq.cell import Cell
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
@@ -40,61 +43,6 @@ class Stuck(AssertionError):
 
     The message names every task, with the line on which it sat when that was found out.
     """
-
-
-def _frozen(choices: Iterable[int]) -> tuple[int, ...]:
-    return tuple(choices)
-
-
-@attrs.frozen
-class Tape:
-    """The scheduler's decisions, a number each.  Off its end, tasks step in creation order."""
-
-    choices: tuple[int, ...] = attrs.field(default=(), converter=_frozen)
-
-    def __repr__(self) -> str:
-        return f"Tape({list(self.choices)!r})"
-
-
-def schedules(max_size: int = 400) -> SearchStrategy[Tape]:
-    """A Hypothesis strategy for schedules.  Shrinks towards creation order."""
-    try:
-        from hypothesis import strategies as st
-    except ImportError as error:
-        raise ImportError("schedules() needs Hypothesis: pip install 'actorq[testing]'") from error
-    return st.lists(st.integers(0, 7), max_size=max_size).map(Tape)
-
-
-class Player:
-    """Plays a tape to Trio's run loop, for which it looks like a `random.Random`."""
-
-    def __init__(self, tape: Tape, on_batch: Callable[[], None] | None = None) -> None:
-        self.load(tape)
-        self._on_batch = on_batch
-
-    def load(self, tape: Tape) -> None:
-        """Play *tape* from its beginning."""
-        self._choices = iter(tape.choices)
-
-    def shuffle(self, batch: MutableSequence[Any]) -> None:
-        """Order a batch of runnable tasks."""
-        if self._on_batch is not None:
-            self._on_batch()
-        batch.reverse()  # the loop pops from the end
-        for i in range(len(batch) - 1, 0, -1):
-            choice = next(self._choices, None)
-            if choice is None:
-                return
-            j = i - choice % (i + 1)
-            batch[i], batch[j] = batch[j], batch[i]
-
-    def random(self) -> float:
-        """Only for show: the run loop does not ask when it is deterministic."""
-        return 1.0
-
-    def uniform(self, a: float, _b: float) -> float:
-        """Jitter of Trio's own, such as it is."""
-        return a
 
 
 class _Watchdog:
@@ -129,32 +77,69 @@ class _Watchdog:
             self.scope.cancel("actorq.testing: stuck")
         elif not self._shields_broken:
             self._shields_broken = True
-            _break_shields()
+            break_shields(trio.lowlevel.current_root_task())
         else:  # tasks are left where they are; it is this or a test that hangs
             raise Stuck(self.complaint)
 
 
-@contextmanager
-def scheduler(player: object) -> Iterator[None]:
-    """Let *player* decide the order of steps in every Trio run, until left."""
-    # by `vars`: to a type checker the flag is final
-    names = vars(_run)
-    saved = {name: names[name] for name in ("_r", "_ALLOW_DETERMINISTIC_SCHEDULING")}
-    names.update(_r=player, _ALLOW_DETERMINISTIC_SCHEDULING=True)  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        yield
-    finally:
-        names.update(saved)  # pyright: ignore[reportAttributeAccessIssue]
+class Simulation(Tap):
+    """The simulation that runs here, as far as what runs in it may bend it: `current_simulation()`.
+
+    It hears all that actors say to one another in it, and passes that on to whoever listens.
+    """
+
+    def __init__(self, player: Player, clock: trio.testing.MockClock, seed: int = 0) -> None:
+        numbers = itertools.count(1)
+        workers = itertools.count(1)
+        self.player = player
+        self.clock = clock
+        self.leapt = 0.0  #: seconds by which the wall clock is ahead of what it would show
+        self.listeners: list[Tap] = []
+        self.environment = Environment(
+            wall=lambda: EPOCH + trio.current_time() + self.leapt,
+            random=random.Random(seed),
+            new_id=lambda: f"{next(numbers):032x}",
+            new_worker=lambda: f"worker-{next(workers)}",
+            tap=self,
+        )
+
+    def enter(self) -> None:
+        """Be the simulation of the current task and of all that it starts."""
+        _simulation.set(self)
+        set_environment(self.environment)
+
+    def born(self, cell: Cell, actor: Actor[Any]) -> None:
+        """A life begins."""
+        for each in tuple(self.listeners):
+            each.born(cell, actor)
+
+    def takes(self, cell: Cell, item: Any) -> bool:
+        """Something is sent; the first that takes it has it."""
+        taken = [each.takes(cell, item) for each in tuple(self.listeners)]  # all are to hear it
+        return any(taken)
+
+    def handling(self, cell: Cell, message: Any) -> None:
+        """A handler is about to begin."""
+        for each in tuple(self.listeners):
+            each.handling(cell, message)
+
+    def died(self, cell: Cell, error: BaseException | None) -> None:
+        """A life has ended."""
+        for each in tuple(self.listeners):
+            each.died(cell, error)
 
 
-def simulated_environment(seed: int = 0) -> Environment:
-    """An environment that is the same in every run: virtual wall time, seeded, ids that count."""
-    numbers = itertools.count(1)
-    return Environment(
-        wall=lambda: EPOCH + trio.current_time(),
-        random=random.Random(seed),
-        new_id=lambda: f"{next(numbers):032x}",
-    )
+_simulation: ContextVar[Simulation | None] = ContextVar("actorq_simulation", default=None)
+
+
+def current_simulation() -> Simulation:
+    """The simulation in which this code runs; `RuntimeError` if it runs in none."""
+    found = _simulation.get()
+    if found is None:
+        raise RuntimeError(
+            "this works in a simulation only: run the program with simulate(...), or in a TrioMachine"
+        )
+    return found
 
 
 def simulate(
@@ -162,26 +147,34 @@ def simulate(
     *args: *Ts,
     tape: Tape | None = None,
     instruments: Sequence[trio.abc.Instrument] = (),
+    seed: int = 0,
     limit: float = 10_000.0,
     max_batches: int = 1_000_000,
 ) -> R:
     """Run *async_fn* like `trio.run`, in virtual time and under the schedule of *tape*.
 
-    Trio's clock begins at 0 and the wall clock at `EPOCH`.  A program that does not end within
-    *limit* virtual seconds and *max_batches* rounds of the run loop raises `Stuck`.
+    Trio's clock begins at 0 and the wall clock at `EPOCH`; random numbers come from *seed*.  A program
+    that does not end within *limit* virtual seconds and *max_batches* rounds of the run loop raises
+    `Stuck`.
     """
     watchdog = _Watchdog(limit, max_batches)
+    player = Player(tape or Tape(), watchdog.on_batch)
+    simulation = Simulation(player, watchdog.clock, seed)
 
     async def watched() -> R:
-        set_environment(simulated_environment())
-        with watchdog.scope:
-            return await async_fn(*args)
+        simulation.enter()
+        try:
+            with watchdog.scope:
+                return await async_fn(*args)
+        finally:
+            TALLY.simulations += 1
+            TALLY.virtual_seconds += trio.current_time()
         raise Stuck(watchdog.complaint)  # cancelled, and nothing else
 
     def run() -> R:
         return trio.run(watched, clock=watchdog.clock, instruments=instruments)
 
-    with scheduler(Player(tape or Tape(), watchdog.on_batch)):
+    with scheduler(player):
         try:
             # a context of its own: the environment does not leak out
             value = contextvars.copy_context().run(run)
@@ -203,8 +196,9 @@ def who_is_where() -> str:
     return "\n".join(lines)
 
 
-def _break_shields() -> None:
-    for _, task in tasks_below(trio.lowlevel.current_root_task()):
+def break_shields(root: trio.lowlevel.Task | None) -> None:
+    """Let cancellation reach *root* and all below it, shielded or not."""
+    for _, task in tasks_below(root):
         status: _run.CancelStatus | None = task._cancel_status
         while status is not None:
             status._scope.shield = False

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import actorq
 from actorq import Context, InMemoryBroker, Middleware, open_system
-from actorq.environment import set_environment
+from actorq.environment import current_environment, set_environment
 from actorq.errors import (
     ActorqError,
     EnqueueUncertain,
@@ -33,7 +33,8 @@ from actorq.protocol import OpenSession
 from actorq.schedule import CatchUp, every
 from actorq.statistics import SupervisorStatistics
 from actorq.testing import Tape, crash, crash_at, simulate
-from actorq.testing.simulation import EPOCH, simulated_environment
+from actorq.testing.faults import PlannedCrash
+from actorq.testing.simulation import EPOCH
 from queue_strategies import (
     ACKS,
     ACTORS,
@@ -469,15 +470,13 @@ def swept(
 def test_32_a_crash_on_any_message_loses_nothing(ack: str, actor: str) -> None:
     """32: swept over every message of every actor: k = 1, 2, ... until the run has no k-th."""
     for k in itertools.count(1):
-        refs: list[Any] = []
+        plans: list[PlannedCrash] = []
 
-        def prepare(sys: actorq.System, k: int = k, refs: list[Any] = refs) -> None:
-            ref = sys.actor(actor)
-            refs.append(ref)
-            crash_at(ref, k)
+        def prepare(sys: actorq.System, k: int = k, plans: list[PlannedCrash] = plans) -> None:
+            plans.append(crash_at(sys.actor(actor), k))
 
         swept(ack, prepare, hooks=True)
-        if refs[0]._cell.fault is not None:
+        if not plans[0].struck:
             break  # it was never reached
     assert k > (2 if actor in ("results", "broker") else 0)
 
@@ -527,7 +526,7 @@ def test_33_attempts_and_their_distance(retries: int, failures: int, u: float, t
     """33, A20, T32: n retries are n + 1 runs at most; each waits as long as its back-off says."""
 
     async def main() -> None:
-        set_environment(attrs.evolve(simulated_environment(), random=FixedRandom(u)))
+        set_environment(attrs.evolve(current_environment(), random=FixedRandom(u)))
         log = Log()
 
         @actorq.task(retries=retries)
@@ -676,7 +675,9 @@ def test_34_a_job_whose_session_was_taken_over_is_cancelled_and_its_word_refused
             handle = await sys.enqueue(work)
             await trio.sleep_until(at)
             # the same name as the pool's
-            await sys.actor("broker").ask(OpenSession("local", lambda _batch: False, 0))
+            await sys.actor("broker").ask(
+                OpenSession(str(sys._broker.worker), lambda _batch: False, 0)
+            )
             result = await handle.wait_result()
             if at < 1:
                 assert log.ends["cancelled"] == 1
@@ -945,7 +946,7 @@ def test_38_nothing_starts_before_its_time(
         return EPOCH + now + sum(leap for at, leap in leaps if at <= now)
 
     async def main() -> None:
-        set_environment(attrs.evolve(simulated_environment(), wall=wall))
+        set_environment(attrs.evolve(current_environment(), wall=wall))
         log = Log()
         due: dict[int, float] = {}
 
@@ -998,7 +999,7 @@ def test_40_each_slot_is_enqueued_exactly_once(
         return EPOCH + now + (leap if now >= 10 else 0.0)
 
     async def main() -> None:
-        set_environment(attrs.evolve(simulated_environment(), wall=wall))
+        set_environment(attrs.evolve(current_environment(), wall=wall))
         ran: list[str] = []
         broker = InMemoryBroker()
 

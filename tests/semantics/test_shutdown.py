@@ -431,7 +431,7 @@ def test_49_an_interrupt_in_an_actor_ends_the_system_and_surfaces(
             if where == "body":
                 raise error
             if where == "signal":
-                ref._cell.fault = lambda _: None
+                ref._cell.before = lambda _: None
                 crash(ref, error)  # type: ignore[arg-type]  # raised in the place of a signal
             elif asked and where not in ("drain", "on_stop"):
                 with pytest.raises((ActorFailed, ActorStopped)):

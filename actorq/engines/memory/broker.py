@@ -15,6 +15,7 @@ from actorq.engines.memory.queue import Queue, Verdict
 from actorq.engines.memory.results import InMemoryResultBackend
 from actorq.engines.memory.schedules import InMemoryScheduleSource
 from actorq.engines.memory.sealed import seal, seal_anyhow, shown, unseal
+from actorq.engines.memory.storage import MemoryStorage
 from actorq.errors import EnvelopeError
 from actorq.message import Delivery, TaskMessage
 from actorq.protocol import (
@@ -53,9 +54,6 @@ for transition in (
 
 log = logging.getLogger("actorq.broker")
 
-#: Results that a broker without a backend of its own keeps.
-DEFAULT_RESULTS = 10_000
-
 
 class InMemoryBroker(Broker):
     """Keeps the queue in this process: survives the crash of any actor, not of the process.
@@ -63,24 +61,34 @@ class InMemoryBroker(Broker):
     *lease*: seconds without a sign of life after which a worker's jobs are given to others.
     *encoded*: keep messages and results as bytes, as engines outside the process do: in the format
     that was chosen, signed and encrypted if that was.
+    *storage*: go on with what an earlier broker left there; one open broker at a time.
     Without `with_result_backend`, the latest 10,000 results are kept in memory.
     """
 
-    def __init__(self, *, lease: float = 30.0, encoded: bool = False) -> None:
+    def __init__(
+        self, *, lease: float = 30.0, encoded: bool = False, storage: MemoryStorage | None = None
+    ) -> None:
         if not lease > 0:
             raise ValueError(f"lease must be more than 0 seconds; got {lease!r}")
+        if storage is None:
+            storage = MemoryStorage()
+        elif not isinstance(storage, MemoryStorage):
+            raise TypeError(f"storage expects a MemoryStorage(); got {storage!r}")
         self.encoded = encoded
+        self.storage = storage
         super().__init__()
         self.lease = lease
-        self.queue = Queue(lease=lease)
+        self.queue = storage.queue
+        self.queue.lease = lease
 
     def default_result_backend(self) -> ResultBackend:
         """In memory, the latest 10,000."""
-        return InMemoryResultBackend(max_stored_results=DEFAULT_RESULTS, encoded=self.encoded)
+        table = self.storage.results
+        return InMemoryResultBackend(table.limit, encoded=self.encoded, table=table)
 
     def default_schedule_source(self) -> ScheduleSource:
         """In memory."""
-        return InMemoryScheduleSource()
+        return InMemoryScheduleSource(self.storage.schedules)
 
     async def store(self, messages: Sequence[TaskMessage], now: float) -> tuple[str, ...] | None:
         """See `Queue.enqueue`."""

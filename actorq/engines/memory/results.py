@@ -59,9 +59,16 @@ class InMemoryResultBackend(ResultBackend):
     *max_stored_results*: how many (100 unless told; -1: all).  Who waits for a result that was evicted
     gets a `ResultGetError` at once.  A waiter that was there before the result always gets it.
     *encoded*: keep them as bytes, as backends outside the process do.
+    *table*: go on with what an earlier backend left there.
     """
 
-    def __init__(self, max_stored_results: int = 100, *, encoded: bool = False) -> None:
+    def __init__(
+        self,
+        max_stored_results: int = 100,
+        *,
+        encoded: bool = False,
+        table: ResultTable | None = None,
+    ) -> None:
         if isinstance(max_stored_results, bool) or not isinstance(max_stored_results, int):
             raise TypeError(
                 f"max_stored_results expects a whole number, or -1 for no limit; "
@@ -74,7 +81,8 @@ class InMemoryResultBackend(ResultBackend):
             )
         self.max_stored_results = max_stored_results
         self.encoded = encoded
-        self.table = ResultTable(max_stored_results)
+        self.table = ResultTable(max_stored_results) if table is None else table
+        self.table.limit = max_stored_results
 
     async def set_result(self, task_id: str, result: TaskResult[Any]) -> None:
         """Store *result*; the oldest one goes if there are too many."""

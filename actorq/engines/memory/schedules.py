@@ -13,11 +13,12 @@ from actorq.schedule_state import Schedule
 class InMemoryScheduleSource(ScheduleSource):
     """Keeps schedules in this process: they survive the crash of any actor, not of the process.
 
-    One source may serve several systems of one Trio program.
+    One source may serve several systems of one Trio program.  *schedules*: go on with what an earlier
+    source left there.
     """
 
-    def __init__(self) -> None:
-        self.schedules: dict[str, Schedule] = {}
+    def __init__(self, schedules: dict[str, Schedule] | None = None) -> None:
+        self.schedules: dict[str, Schedule] = {} if schedules is None else schedules
         self._watchers: set[Callable[[str | None], None]] = set()
 
     async def load(self) -> Sequence[Schedule]:
