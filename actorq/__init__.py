@@ -2,7 +2,7 @@
 
 The package's map, from the bottom; imports run one way:
 
-errors, ids, environment                     what everything may need
+errors, ids, environment, capability         what everything may need
 progress, result, remote_error, message,     values: what travels
 options, retry, crontab, schedule,
 schedule_state, schedule_table,

@@ -24,7 +24,7 @@ PACKAGE = ROOT / "actorq"
 #: From the bottom: the map in the docstring of `actorq/__init__.py`.  A name stands for a module, or
 #: for a package with all that is in it.
 LAYERS: dict[str, set[str]] = {
-    "what everything may need": {"_version", "errors", "ids", "environment"},
+    "what everything may need": {"_version", "errors", "ids", "environment", "capability"},
     "values: what travels": {
         *("context", "message", "options", "parameters", "progress", "remote_error", "result"),
         *("retry", "serialization", "signature", "task"),

@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from actorq.actor import Actor
+from actorq.capability import Capability
 from actorq.configuration import Configuration
 from actorq.engine import Engine
 from actorq.errors import (
@@ -111,6 +112,8 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
     lease: float = 30.0
     #: Whether an engine that keeps no bytes is to count them all the same.
     counts_bytes: bool = False
+    #: What the engine cannot do: refused by name when somebody asks for it.
+    lacks: frozenset[Capability] = frozenset()
     #: The name that its workers go by; given when it is opened first, if not before.
     worker: str | None = None
     _counter: Counter

@@ -152,7 +152,7 @@ class Player:
 
 
 def _runner() -> Any:
-    return _run.GLOBAL_RUN_CONTEXT.runner
+    return vars(_run.GLOBAL_RUN_CONTEXT)["runner"]  # by `vars`: type checkers do not find it
 
 
 @contextmanager
