@@ -37,7 +37,7 @@ class Contract:
     @classmethod
     def make(cls, folder: Path) -> Any:
         """A new subject on the storage in *folder*."""
-        factory = inspect.getattr_static(cls, "factory", None)
+        factory: Any = inspect.getattr_static(cls, "factory", None)
         if isinstance(factory, staticmethod | classmethod):
             factory = factory.__func__
         if not callable(factory):
