@@ -1,15 +1,30 @@
 """Tools for testing code on actorq, and the ones with which actorq itself is tested.
 
 `simulate` runs a program in virtual time under a drawn schedule; `crash` and `crash_at` break an
-actor on purpose.  `actorq.testing.machine` hosts Hypothesis state machines.  Needs neither pytest
-nor, until `schedules()` is called, Hypothesis.
+actor on purpose; `assert_crash_safe` kills a whole program at every moment of its life.
+`actorq.testing.machine` hosts Hypothesis state machines.  Needs neither pytest nor, until `schedules()`
+is called, Hypothesis.
 """
 
 from __future__ import annotations
 
+from actorq.engines.memory.storage import MemoryStorage
+from actorq.testing.crash_safety import CrashReport, NotCrashSafe, assert_crash_safe
 from actorq.testing.faults import crash, crash_at
 from actorq.testing.simulation import EPOCH, Stuck, simulate
 from actorq.testing.tape import Tape, schedules
 
 
-__all__ = ["EPOCH", "Stuck", "Tape", "crash", "crash_at", "schedules", "simulate"]
+__all__ = [
+    "EPOCH",
+    "CrashReport",
+    "MemoryStorage",
+    "NotCrashSafe",
+    "Stuck",
+    "Tape",
+    "assert_crash_safe",
+    "crash",
+    "crash_at",
+    "schedules",
+    "simulate",
+]
