@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
+import re
+from importlib.metadata import entry_points
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+
+# A checkout that was installed before this plugin was written does not have its entry point.
+if not any(each.value == "actorq.testing.plugin" for each in entry_points(group="pytest11")):
+    pytest_plugins = ["actorq.testing.plugin"]
 
 
 settings.register_profile(
@@ -26,3 +35,21 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "actorq"))
 # Crash loops are what these tests are about: thousands of log lines that nobody reads.  A test that
 # reads them says `caplog.set_level("INFO", logger="actorq")`.
 logging.getLogger("actorq").setLevel(logging.CRITICAL)
+
+
+def promises_in(docstring: str | None) -> list[int]:
+    """The numbers with which a docstring begins; those with a letter are docs/parity.md's."""
+    head = re.match(r"([\dA-Z, ]+)([.:]|$)", inspect.cleandoc(docstring or ""), re.MULTILINE)
+    parts = [] if head is None else head[1].split(", ")
+    return [int(part) for part in parts if part.isdecimal()]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Our convention: a test's docstring begins with the promises that it is about."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            docstring = item.function.__doc__
+            if item.cls is not None and item.name == "runTest":  # a state machine
+                docstring = item.cls.__doc__
+            if promises := promises_in(docstring):
+                item.add_marker(pytest.mark.promise(*promises))

@@ -16,6 +16,7 @@ import trio.testing
 from hypothesis.stateful import RuleBasedStateMachine
 
 from actorq.testing.simulation import Simulation, Stuck, who_is_where
+from actorq.testing.tally import TALLY
 from actorq.testing.tape import Player, Tape, scheduler
 
 
@@ -100,6 +101,8 @@ class TrioMachine(RuleBasedStateMachine):
                 self._pump(lambda: False)
         finally:
             self._exit_stack.close()
+            TALLY.simulations += 1
+            TALLY.virtual_seconds += self._clock.current_time()
 
     async def _main(self) -> None:
         Simulation(self._player, self._clock).enter()

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from actorq.testing.contracts.contract import Contract, Failure, run_contract
-from actorq.testing.tally import TALLY
+from actorq.testing.tally import TALLY, Trial
 
 
 @attrs.frozen
@@ -22,9 +22,18 @@ class Mutant:
     factory: Callable[..., Any]
 
     def caught(self) -> Failure | None:
-        """The first failure that names the promise; None if the contract did not notice."""
-        for failure in run_contract(self.contract, self.factory, promise=self.promise):
-            if self.promise in failure.promises:
-                TALLY.mutants[self.name] = self.promise
-                return failure
+        """The first failure that names the promise; None if the contract did not notice.
+
+        Noted in the report, a survivor too.
+        """
+        failure = self._first_failure()
+        by = None if failure is None else f"{self.contract.__name__}.{failure.test}"
+        TALLY.mutants.append(Trial(self.name, self.promise, self.breaks, by))
+        return failure
+
+    def _first_failure(self) -> Failure | None:
+        with TALLY.aside():
+            for failure in run_contract(self.contract, self.factory, promise=self.promise):
+                if self.promise in failure.promises:
+                    return failure
         return None
