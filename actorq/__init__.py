@@ -9,7 +9,8 @@ schedule_state, schedule_table,
 serialization/, parameters, signature,
 state, import_name, depends, context, limits,
 unique, terms, dependency_graph, dependencies,
-call, task, succession, wire/, queue_choice
+call, task, succession, wire/, queue_choice,
+requirements
 signals, statistics, dead_letters, reply,    the kernel: actors behind mailboxes
 mailbox, tap, cell, ref, timers, actor,
 incarnation, restart, whereabouts,
@@ -33,6 +34,7 @@ from actorq.actors.broker import Broker
 from actorq.actors.result_backend import ResultBackend
 from actorq.actors.worker_pool import PoolStatistics
 from actorq.call import Call, Chain, Enqueueable, Step
+from actorq.capability import Capability
 from actorq.composition.completed import Completed
 from actorq.composition.nursery import TaskNursery
 from actorq.context import Context
@@ -128,6 +130,7 @@ __all__ = [
     "Broker",
     "CBORSerializer",
     "Call",
+    "Capability",
     "CatchUp",
     "Chain",
     "ChainBroken",

@@ -1,6 +1,7 @@
 """Capabilities: what an engine may lack.  What it lacks is refused by name, never ignored.
 
-An engine says so in `Broker.lacks`; enqueueing and the operations refuse, the contract suites skip.
+An engine says so in `Broker.lacks`; enqueueing and the operations refuse (`actorq.requirements` says
+what needs what), the contract suites skip.
 """
 
 from __future__ import annotations
@@ -11,17 +12,15 @@ from enum import Enum
 class Capability(Enum):
     """Something that not every engine can do.  The value is what error messages call it."""
 
-    DELAY = "delay and eta"  #: tasks that wait for their time (retries wait, too)
+    DELAY = "delay and eta"  #: tasks that wait for their time (so do retries with a back-off)
     PRIORITY = "priority"
-    QUEUES = (
-        "queues other than the default one"  #: named queues, and workers that choose among them
-    )
-    EXPIRY = "expires"
+    QUEUES = "named queues"  #: and workers that choose among them; there is "default" without it
+    EXPIRY = "expires"  #: a deadline that is propagated is an expiry as well
     UNIQUE = "unique"
     CONCURRENCY = "concurrency"
     RATE = "rate"
     CHAINS = "chains"
-    CANCELLATION = "cancel"  #: of tasks that wait or run
+    CANCELLATION = "cancel"  #: of tasks that wait or run; task nurseries, gather and map need it
     PARKING = "parking"  #: an unknown task waits for a worker that knows it
     DEAD_LETTERS = "dead letters"  #: kept, listed, replayed, purged
     LISTING = "listing queued tasks"

@@ -61,8 +61,8 @@ class Configuration:
     # --- choosing ---
 
     def default_result_backend(self) -> ResultBackend:
-        """What keeps results unless `with_result_backend` says otherwise."""
-        raise NotImplementedError
+        """What keeps results unless `with_result_backend` says otherwise.  Each engine writes it."""
+        raise _not_written(type(self), "default_result_backend", "InMemoryResultBackend()")
 
     def with_result_backend(self, result_backend: ResultBackend) -> Self:
         """Keep results there.  Returns this broker."""
@@ -75,8 +75,8 @@ class Configuration:
         return self
 
     def default_schedule_source(self) -> ScheduleSource:
-        """What keeps schedules unless `with_schedule_source` says otherwise."""
-        raise NotImplementedError
+        """What keeps schedules unless `with_schedule_source` says otherwise.  Each engine writes it."""
+        raise _not_written(type(self), "default_schedule_source", "InMemoryScheduleSource()")
 
     def with_schedule_source(self, *sources: ScheduleSource) -> Self:
         """Keep schedules there: the first takes what tasks declare, too.  Returns this broker."""
@@ -296,3 +296,10 @@ class Configuration:
                 "`async with actorq.open_system(broker):`"
             )
         return self._system
+
+
+def _not_written(kind: type, method: str, example: str) -> TypeError:
+    return TypeError(
+        f"{kind.__name__} has no {method}(): write `def {method}(self): return {example}`, or return "
+        f"one of your own"
+    )

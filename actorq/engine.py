@@ -6,10 +6,13 @@ which everything happens or nothing.  Times are Unix seconds on the engine's clo
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
-from actorq.message import Delivery, TaskMessage
+from actorq.capability import Capability
+from actorq.message import Delivery, Fence, TaskMessage
 from actorq.protocol import (
     DeadTask,
     Ending,
@@ -20,78 +23,200 @@ from actorq.protocol import (
     Settlement,
 )
 from actorq.queue_choice import QueueChoice
+from actorq.requirements import named, unsupported
+
+
+__all__ = [
+    "DeadTask",
+    "Delivery",
+    "Ending",
+    "Engine",
+    "Fence",
+    "Notice",
+    "Outcome",
+    "QueueChoice",
+    "QueueStatistics",
+    "QueuedTask",
+    "Settlement",
+    "TaskMessage",
+    "check_engine",
+]
 
 
 class Engine:
-    """The methods that a `Broker` leaves to its engine."""
+    """The methods that a `Broker` leaves to its engine.
+
+    **To be written by each**: `store`, `claim`, `settle`, `open_session`, `extend`, `lapse`, `locate`,
+    `statistics_of_queue`, `claimable`, `has_session`, `has_leases`, `outbox`; and if the outbox is kept
+    outside the process, `published`.  **With a capability**: each says which; who lacks that
+    (`Broker.lacks`) leaves it out, and what is here refuses, or does nothing where nothing is right.
+
+    **Who calls**: the broker actor alone, and the next only when the last has returned; nothing else
+    may change the storage, unless it is shared, and then each call is one transaction of it.
+
+    **Atomic**: a call does all or nothing, also if it raises, is cancelled or is cut off by Ctrl-C at
+    an `await`.  Without an `await` inside, or with one that cannot be cancelled, that is for free.
+
+    **Durable when returned**: what the engine promises to survive (promise 31) must not lose what a
+    returned call did.  A call that raised may have done it or not: it is told again, and an id that
+    was stored is not stored twice.
+
+    **Fences** (promise 34): every claim gets a new token, never used twice on this storage, restarts
+    included.  A settlement counts if the task is leased, to this session, with this token.
+
+    **What it may raise**: `store` and `replay` an `ActorqError`, which is passed on to the enqueuer:
+    nothing was stored.  Whatever else is raised here crashes the broker actor: it restarts, calls
+    `startup` again, and the enqueuer is told that it is not certain (`EnqueueUncertain`).
+    """
+
+    # --- its life ---
 
     async def startup(self) -> None:
-        """Begin a life."""
+        """Begin a life of the broker actor: the first, and one after each crash of it."""
 
     async def shutdown(self) -> None:
-        """End a life."""
+        """End a life.  Not called if the process dies."""
+
+    # --- the way of every task ---
 
     async def store(self, messages: Sequence[TaskMessage], now: float) -> tuple[str, ...] | None:
-        """Accept all or none; an id that is known is not stored again.
+        """Accept all or none; an id that is known, live or ended, is not stored again (31).
 
-        The ids of what stands for each, if a unique key was taken; None: each for itself.  Raises
-        `DuplicateTask` where such a conflict is an error.
+        They are ready, in this order, or scheduled if their `eta` is later than *now*.  The ids of
+        what stands for each, if a unique key was taken; None: each for itself.  Raises `DuplicateTask`
+        where such a conflict is an error, `DuplicateTaskId` if an id is another live call's.
         """
         raise NotImplementedError
 
     async def claim(self, session: int, limit: int, now: float) -> tuple[Delivery, ...]:
-        """Lease ready tasks to a session."""
+        """Lease at most *limit* ready tasks to a session, the first accepted first (37).
+
+        Nothing if the session has ended.  Each delivery has its attempt, from 1 (33), and a new token.
+        With BYTES: what cannot be decoded goes to the dead letters and to the outbox (42).
+        """
         raise NotImplementedError
 
     async def settle(
         self, session: int, settlements: Sequence[Settlement], now: float
     ) -> tuple[bool, ...]:
-        """Apply a worker's word; False for each stale fence."""
+        """Apply a worker's word, as `Ending` says; False for each stale fence, of which nothing is done.
+
+        GIVE_BACK and PARK: the attempt did not count, the next delivery has its number again.  RETRY
+        counts a failure.  With CHAINS, DONE stores `then` in the same step.  What a worker reports
+        here has its result stored already, or wants none: nothing of it goes to the outbox.
+        """
         raise NotImplementedError
 
     async def open_session(self, worker: str, now: float, queues: QueueChoice | None = None) -> int:
-        """A new session for these queues; older ones of this worker lose their jobs."""
+        """A new session for these queues; older ones of this worker end, and lose their jobs (29).
+
+        Its number is never used twice in one life of the storage's owner.  It lasts `Broker.lease`
+        seconds from *now*, or from its last `claim` or `extend`.  *queues* is None without QUEUES.
+        """
         raise NotImplementedError
 
     async def extend(self, session: int, now: float) -> float | None:
         """Renew a lease: until when; None if it was lost."""
         raise NotImplementedError
 
-    async def revoke(self, task_id: str, now: float) -> bool | None:
-        """Cancel a task: True if it did or had, False if it ended otherwise, None if it is running."""
-        raise NotImplementedError
+    async def lapse(self, now: float, late: float) -> None:
+        """Take back the jobs of sessions whose lease ran out; those sessions end (29).
 
-    async def ending(self, task_id: str) -> Ending | None:
-        """How a task ended; None while it is live, or if that is not known."""
+        The loop was *late* by that much: every lease is first made longer by it (35).  A job is ready
+        again, its attempt counted; at `options.max_deliveries` attempts that were no failures and no
+        requeues it is dead instead, with `WorkerLost` in the outbox.
+        """
         raise NotImplementedError
 
     async def locate(self, task_id: str) -> str:
-        """Where a task is."""
-        raise NotImplementedError
-
-    async def promote(self, now: float) -> None:
-        """Make scheduled tasks ready whose time has come."""
-        raise NotImplementedError
-
-    async def lapse(self, now: float, late: float) -> None:
-        """Take back the jobs of sessions whose lease ran out; the loop was *late* by that much."""
-        raise NotImplementedError
-
-    async def release(self, task_name: str) -> None:
-        """A worker knows this task now."""
+        """Where a task is: scheduled, ready (or parked, limited, paced), leased, done, dead, unknown."""
         raise NotImplementedError
 
     async def statistics_of_queue(self) -> QueueStatistics:
         """How many tasks are where."""
         raise NotImplementedError
 
+    def claimable(self) -> bool:
+        """Whether a claim might find something; asked often."""
+        raise NotImplementedError
+
+    def has_session(self, session: int) -> bool:
+        """Whether a session is still good."""
+        raise NotImplementedError
+
+    def has_leases(self) -> bool:
+        """Whether any job is leased: only then does time pass for leases."""
+        raise NotImplementedError
+
+    def sessions_ended(self) -> int:
+        """How many sessions have ended in all.
+
+        Needed only if they end elsewhere than in `open_session` and `lapse`: when it changes, somebody
+        is to be told.
+        """
+        return 0
+
+    # --- ends that no worker reports ---
+
+    def outbox(self) -> deque[Outcome]:
+        """Ends that no worker reports, the oldest first: their results are to be stored."""
+        raise NotImplementedError
+
+    async def published(self, count: int) -> None:
+        """The first *count* of the outbox are stored in the result backend: take them out.
+
+        A storage that survives the process takes them out there too; if it dies before, they are
+        stored again, which changes nothing.
+        """
+        outbox = self.outbox()
+        for _ in range(count):
+            outbox.popleft()
+
+    # --- with DELAY, EXPIRY or RATE ---
+
+    def next_due(self) -> float | None:
+        """When `promote` has something to do; None if it never has."""
+        return None
+
+    async def promote(self, now: float) -> None:
+        """Make scheduled tasks ready whose time has come; end what has expired (38)."""
+
+    # --- with CANCELLATION ---
+
+    async def revoke(self, task_id: str, now: float) -> bool | None:
+        """Cancel a task: True if it did or had, False if it ended otherwise, None if it is running (36).
+
+        What waits ends at once, with `TaskCancelled` in the outbox.  What runs: a `Notice` with the why
+        "cancelled" for its session, and its next settlement but DONE and DEAD ends it so.
+        """
+        raise unsupported(type(self).__name__, "revoke()", Capability.CANCELLATION)
+
+    async def ending(self, task_id: str) -> Ending | None:
+        """How a task ended; None while it is live, or if that is not known."""
+        raise unsupported(type(self).__name__, "ending()", Capability.CANCELLATION)
+
+    def has_notices(self) -> bool:
+        """Whether anything is to be told to any session."""
+        return False
+
+    def take_notices(self, session: int) -> tuple[Notice, ...]:
+        """What is to be told to a session; taking it forgets it."""
+        return ()
+
+    # --- with PARKING ---
+
+    async def release(self, task_name: str) -> None:
+        """A worker knows this task now: what was parked for it is ready (42)."""
+
+    # --- with DEAD_LETTERS ---
+
     async def dead_tasks(self) -> tuple[DeadTask, ...]:
         """The dead letters, oldest first."""
-        raise NotImplementedError
+        raise unsupported(type(self).__name__, "dead_tasks()", Capability.DEAD_LETTERS)
 
     async def dead_task(self, task_id: str) -> DeadTask | None:
         """One dead letter."""
-        raise NotImplementedError
+        raise unsupported(type(self).__name__, "dead_task()", Capability.DEAD_LETTERS)
 
     async def replay(
         self, pairs: Sequence[tuple[str, TaskMessage]], now: float
@@ -100,52 +225,74 @@ class Engine:
 
         None where there is none (any more).
         """
-        raise NotImplementedError
+        raise unsupported(type(self).__name__, "replay()", Capability.DEAD_LETTERS)
 
     async def purge_dead(self, task_ids: Sequence[str] | None) -> int:
         """Forget dead letters (None: all); how many there were."""
-        raise NotImplementedError
+        raise unsupported(type(self).__name__, "purge_dead()", Capability.DEAD_LETTERS)
+
+    # --- with LISTING, PURGE, PAUSE ---
 
     async def queued_tasks(self, queue: str | None, limit: int) -> tuple[QueuedTask, ...]:
         """Tasks that have not ended, the first accepted first."""
-        raise NotImplementedError
+        raise unsupported(type(self).__name__, "queued_tasks()", Capability.LISTING)
 
     async def purge(self, queue: str, now: float) -> int:
         """Cancel what waits in a queue; how many that were."""
-        raise NotImplementedError
+        raise unsupported(type(self).__name__, "purge()", Capability.PURGE)
 
     async def set_paused(self, queue: str, *, paused: bool) -> None:
         """Give nothing of a queue to workers any more, or do so again."""
-        raise NotImplementedError
+        raise unsupported(type(self).__name__, "set_paused()", Capability.PAUSE)
 
-    def claimable(self) -> bool:
-        """Whether a claim might find something."""
-        raise NotImplementedError
 
-    def has_session(self, session: int) -> bool:
-        """Whether a session is still good."""
-        raise NotImplementedError
+#: What every engine writes.
+ALWAYS: Final = (
+    *("store", "claim", "settle", "open_session", "extend", "lapse", "locate"),
+    *("statistics_of_queue", "claimable", "has_session", "has_leases", "outbox"),
+)
+#: What an engine writes that does not lack the capability.
+FOR: Final[Mapping[Capability, tuple[str, ...]]] = {
+    Capability.DELAY: ("next_due", "promote"),
+    Capability.EXPIRY: ("next_due", "promote"),
+    Capability.RATE: ("next_due", "promote"),
+    Capability.CANCELLATION: ("revoke", "ending", "has_notices", "take_notices"),
+    Capability.PARKING: ("release",),
+    Capability.DEAD_LETTERS: ("dead_tasks", "dead_task", "replay", "purge_dead"),
+    Capability.LISTING: ("queued_tasks",),
+    Capability.PURGE: ("purge",),
+    Capability.PAUSE: ("set_paused",),
+}
 
-    def next_due(self) -> float | None:
-        """When the next scheduled task is due."""
-        raise NotImplementedError
 
-    def has_leases(self) -> bool:
-        """Whether any job is leased."""
-        raise NotImplementedError
+def check_engine(kind: type[Engine], lacks: object) -> None:
+    """Raise `TypeError` unless *kind* has the methods of all that it does not declare as lacking."""
+    name = kind.__name__
+    if not isinstance(lacks, frozenset | set) or not all(
+        isinstance(each, Capability) for each in lacks
+    ):
+        raise TypeError(
+            f"{name}.lacks expects a frozenset of capabilities, such as "
+            f"frozenset({{Capability.PRIORITY, Capability.RATE}}); got {lacks!r}"
+        )
+    missing = _missing(kind, ALWAYS)
+    why = dict.fromkeys(missing, "every engine needs it")
+    for capability, methods in FOR.items():
+        if capability not in lacks:
+            for each in _missing(kind, methods):
+                why.setdefault(each, f"or declare that it lacks {named(capability)}")
+    if why:
+        listed = "; ".join(f"{each}() ({reason})" for each, reason in why.items())
+        raise TypeError(
+            f"{name} does not implement {listed}; see actorq.engine.Engine, and declare what it cannot "
+            f"do: `lacks = frozenset({{Capability....}})`"
+        )
+    for each in (*ALWAYS, *[method for methods in FOR.values() for method in methods]):
+        ours = inspect.iscoroutinefunction(getattr(Engine, each))
+        if inspect.iscoroutinefunction(inspect.unwrap(getattr(kind, each))) is not ours:
+            how = "an `async def`" if ours else "a plain `def`"
+            raise TypeError(f"{name}.{each}() must be {how} function")
 
-    def sessions_ended(self) -> int:
-        """How many sessions have ended in all: when it changes, somebody is to be told."""
-        raise NotImplementedError
 
-    def has_notices(self) -> bool:
-        """Whether anything is to be told to any session."""
-        raise NotImplementedError
-
-    def take_notices(self, session: int) -> tuple[Notice, ...]:
-        """What is to be told to a session; taking it forgets it."""
-        raise NotImplementedError
-
-    def outbox(self) -> deque[Outcome]:
-        """Ends that no worker reports.  Owned by the storage; the publisher takes from the left."""
-        raise NotImplementedError
+def _missing(kind: type[Engine], methods: Collection[str]) -> list[str]:
+    return [each for each in methods if getattr(kind, each) is getattr(Engine, each)]

@@ -21,10 +21,12 @@ from actorq.actors.result_backend import ResultBackend
 from actorq.actors.scheduler import Scheduler, TaskAdded
 from actorq.actors.worker_pool import GetPoolStatistics, PoolStatistics, WorkerPool
 from actorq.call import Call, Enqueueable, Step
+from actorq.capability import Capability
 from actorq.chain import Chain
 from actorq.clock import EngineClock
 from actorq.composition.methods import Composition
 from actorq.composition.prepared import Prepared, message_of
+from actorq.engine import check_engine
 from actorq.engines.memory.broker import InMemoryBroker
 from actorq.environment import current_environment
 from actorq.errors import (
@@ -49,6 +51,7 @@ from actorq.protocol import (
 )
 from actorq.queue_choice import QueueChoice
 from actorq.ref import ActorRef
+from actorq.requirements import unsupported
 from actorq.restart import Backoff, Strategy
 from actorq.schedule_state import Slot
 from actorq.schedules import Schedules
@@ -499,6 +502,7 @@ async def open_system(
         raise SystemClosed(
             "this broker is open in another system already; make one broker for each open_system()"
         )
+    check_engine(type(broker), broker.lacks)
     _check_backend(broker.result_backend)
     for middleware in broker.middlewares:
         if middleware._system is not None and middleware._system.is_open:
@@ -507,6 +511,8 @@ async def open_system(
                 f"each broker"
             )
     choice = None if queues is None else QueueChoice.read(queues)
+    if choice is not None and Capability.QUEUES in broker.lacks:
+        raise unsupported(type(broker).__name__, "open_system(queues=...)", Capability.QUEUES)
     system = System(broker, concurrency, processes, choice)
     if not isinstance(tasks, Iterable):
         raise TypeError(f"open_system(tasks=...) expects a list of tasks; got {tasks!r}")

@@ -39,6 +39,7 @@ LAYERS: dict[str, set[str]] = {
             "succession",
         ),
         *("depends", "dependency_graph", "dependencies"),
+        "requirements",
         "wire",
         *("crontab", "schedule", "schedule_state", "schedule_table"),
     },

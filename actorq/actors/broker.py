@@ -9,8 +9,8 @@ time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import attrs
 import trio
@@ -61,10 +61,23 @@ from actorq.protocol import (
 )
 from actorq.ref import Message
 from actorq.reply import Reply
+from actorq.requirements import IN_MESSAGES, check_messages, unsupported
 from actorq.wiring import Wiring
 
 
 log = logging.getLogger("actorq.broker")
+
+#: What needs a capability, and what error messages call it.
+OPERATIONS: Final[Mapping[type, tuple[Capability, str]]] = {
+    Cancel: (Capability.CANCELLATION, "cancel()"),
+    ListDead: (Capability.DEAD_LETTERS, "dead_tasks()"),
+    GetDead: (Capability.DEAD_LETTERS, "dead_task()"),
+    Replay: (Capability.DEAD_LETTERS, "replay()"),
+    PurgeDead: (Capability.DEAD_LETTERS, "purge_dead()"),
+    ListTasks: (Capability.LISTING, "queued_tasks()"),
+    Purge: (Capability.PURGE, "purge()"),
+    Pause: (Capability.PAUSE, "pause() or resume()"),
+}
 
 #: Tries to store ends that no worker reports, before who waits for them is told of the failure.
 PUBLISH_TRIES = 6
@@ -94,6 +107,7 @@ class Demand:
 class Counter:
     """Who waits at the broker, in one life (pure)."""
 
+    refuses: frozenset[Capability] = frozenset()  #: what the engine lacks and a message may need
     demands: dict[int, Demand] = attrs.field(factory=dict)  #: by session
     listeners: dict[int, Reply[tuple[Notice, ...]]] = attrs.field(factory=dict)  #: by session
     cancels: dict[str, list[Reply[bool]]] = attrs.field(factory=dict)  #: by task id
@@ -112,7 +126,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
     lease: float = 30.0
     #: Whether an engine that keeps no bytes is to count them all the same.
     counts_bytes: bool = False
-    #: What the engine cannot do: refused by name when somebody asks for it.
+    #: What the engine cannot do: `UnsupportedOption` for who asks for it.  Fixed while it is open.
     lacks: frozenset[Capability] = frozenset()
     #: The name that its workers go by; given when it is opened first, if not before.
     worker: str | None = None
@@ -123,7 +137,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
 
     async def on_start(self) -> None:
         """Set up a new counter, then `startup`; what was parked for tasks known here is so no more."""
-        self._counter = Counter()
+        self._counter = Counter(refuses=self.lacks & IN_MESSAGES)
         await self.startup()
         for task in self._wiring.tasks:  # a system before this one may not have known it
             await self.release(task.name)
@@ -137,16 +151,22 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
 
     async def receive(self, message: BrokerMessage | _Due | _Sweep) -> Any:
         """Answer one message; see `actorq.protocol`."""
-        kind = type(message)
+        kind: type = type(message)
         if kind is Enqueue:
             self.linger = True  # who enqueues one by one in a loop makes a batch for the pool
             try:
+                if self._counter.refuses:
+                    self._check(message.messages)  # type: ignore[union-attr]
                 return await self.store(message.messages, self._wiring.clock())  # type: ignore[union-attr]
             except ActorqError as refusal:
                 self.defer().fail(refusal)
             return None
         if kind is Settle:
             return await self._take_word(message)  # type: ignore[arg-type]
+        operation = OPERATIONS.get(kind)
+        if operation is not None and operation[0] in self.lacks:
+            self.defer().fail(unsupported(type(self).__name__, operation[1], operation[0]))
+            return None
         match message:
             case Extend(session):
                 return await self._extend(session)
@@ -197,10 +217,15 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
 
     async def _replay(self, pairs: tuple[tuple[str, TaskMessage], ...]) -> Any:
         try:
+            if self._counter.refuses:
+                self._check([message for _, message in pairs])
             return await self.replay(pairs, self._wiring.clock())
         except ActorqError as refusal:
             self.defer().fail(refusal)
             return None
+
+    def _check(self, messages: Sequence[TaskMessage]) -> None:
+        check_messages(messages, self._counter.refuses, type(self).__name__)
 
     async def flush(self) -> None:
         """After a burst: match work with demand, pass on notices, set the timers."""
@@ -329,8 +354,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             failures = 0
             for task_id, verdict in refused:  # given up: who waits hears why
                 await self._wiring.results.tell(UnsavedResult(task_id, verdict))
-            for _ in batch:
-                outbox.popleft()
+            await self.published(len(batch))
             self._tell_middlewares(batch)
             await self._answer_cancels()
         self._counter.publishing = False

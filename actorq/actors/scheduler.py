@@ -254,10 +254,10 @@ class Scheduler(Actor[TaskAdded]):
 
     async def _fire_slot(self, schedule: Schedule, slot: Slot) -> str | None:
         """Enqueue it, if the slot before it lets us; the id of its task, None: it is dropped."""
-        if not slot.manual and not await self._may_start(schedule, slot):
-            log.info("slot %s is skipped: %s has not ended", slot.task_id, schedule.previous)
-            return None
         try:
+            if not slot.manual and not await self._may_start(schedule, slot):
+                log.info("slot %s is skipped: %s has not ended", slot.task_id, schedule.previous)
+                return None
             return await self._fire(slot)
         except DuplicateTaskId:
             log.warning("slot %s was enqueued before, with other arguments", slot.task_id)

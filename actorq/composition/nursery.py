@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from actorq.call import Enqueueable
+from actorq.capability import Capability
 from actorq.composition.started import StartedHandle
 from actorq.errors import (
     ActorFailed,
@@ -33,6 +34,7 @@ from actorq.handle import TaskHandle, ask_again
 from actorq.job import Slot, current_slot, slot_given_back
 from actorq.options import AckMode
 from actorq.protocol import Cancel, GetResult, Locate
+from actorq.requirements import unsupported
 from actorq.result import TaskResult
 
 
@@ -279,6 +281,12 @@ async def open_task_nursery(
         raise ResultGetError(
             "a task nursery waits for its tasks' results, and this result backend keeps none; open "
             "the system with one that does: broker.with_result_backend(InMemoryResultBackend())"
+        )
+    if Capability.CANCELLATION in system._broker.lacks:
+        raise unsupported(
+            type(system._broker).__name__,
+            "task nurseries, gather or map, which cancel what they leave",
+            Capability.CANCELLATION,
         )
     # Inside a job, its slot is free for others while the block waits: also when it waits for tasks
     # that it has cancelled, some of which may need a slot to end.  It is taken again outside of the

@@ -11,6 +11,7 @@ import trio
 
 from actorq.actors.broker import Broker
 from actorq.actors.result_backend import ResultBackend
+from actorq.capability import Capability
 from actorq.engines.memory.queue import Queue, Verdict
 from actorq.engines.memory.results import InMemoryResultBackend
 from actorq.engines.memory.schedules import InMemoryScheduleSource
@@ -62,6 +63,8 @@ class InMemoryBroker(Broker):
     *encoded*: keep messages and results as bytes, as engines outside the process do: in the format
     that was chosen, signed and encrypted if that was.
     *storage*: go on with what an earlier broker left there; one open broker at a time.
+    It lacks SHARING; BYTES unless it is *encoded*; SURVIVAL unless it has a *storage* of its own, which
+    outlives the broker (a process that a test kills, not one of the operating system).
     Without `with_result_backend`, the latest 10,000 results are kept in memory.
     """
 
@@ -70,7 +73,11 @@ class InMemoryBroker(Broker):
     ) -> None:
         if not lease > 0:
             raise ValueError(f"lease must be more than 0 seconds; got {lease!r}")
+        self.lacks = type(self).lacks | {Capability.SHARING}
+        if not encoded:
+            self.lacks |= {Capability.BYTES}
         if storage is None:
+            self.lacks |= {Capability.SURVIVAL}
             storage = MemoryStorage()
         elif not isinstance(storage, MemoryStorage):
             raise TypeError(f"storage expects a MemoryStorage(); got {storage!r}")
