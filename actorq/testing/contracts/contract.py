@@ -62,7 +62,7 @@ class Contract:
             return getattr(cls.make(folder), "lacks", frozenset())
 
     @classmethod
-    def tests(cls) -> dict[str, Callable[..., None]]:
+    def checks(cls) -> dict[str, Callable[..., None]]:
         """All of them, by name, in the order in which they are written."""
         found: dict[str, Callable[..., None]] = {}
         for kind in reversed(cls.__mro__):
@@ -129,7 +129,7 @@ def run_contract(
     subject = cast("type[Contract]", made)
     tests = {
         name: test
-        for name, test in subject.tests().items()
+        for name, test in subject.checks().items()
         if promise is None or promise in getattr(test, "promises", PROMISES)
     }
     for name in sorted(tests, key=lambda name: len(getattr(tests[name], "promises", PROMISES))):
