@@ -8,6 +8,8 @@ is called, Hypothesis.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from actorq.engines.memory.storage import MemoryStorage
 from actorq.testing.crash_safety import CrashReport, NotCrashSafe, assert_crash_safe
 from actorq.testing.faults import crash, crash_at
@@ -15,8 +17,13 @@ from actorq.testing.simulation import EPOCH, Stuck, simulate
 from actorq.testing.tape import Tape, schedules
 
 
+if TYPE_CHECKING:
+    from actorq.testing.contracts import BrokerContract
+
+
 __all__ = [
     "EPOCH",
+    "BrokerContract",
     "CrashReport",
     "MemoryStorage",
     "NotCrashSafe",
@@ -28,3 +35,12 @@ __all__ = [
     "schedules",
     "simulate",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What is imported when it is asked for: suites, which are many modules."""
+    if name == "BrokerContract":
+        from actorq.testing import contracts
+
+        return getattr(contracts, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -82,3 +82,9 @@ class PromiseBroken(AssertionError):
 def broken(promise: int, seen: str) -> PromiseBroken:
     """The error to raise: `raise broken(34, "...")`."""
     return PromiseBroken(promise, seen)
+
+
+def expect(promise: int, kept: object, seen: str) -> None:
+    """Raise `PromiseBroken`, which says what was *seen*, unless the promise was *kept*."""
+    if not kept:
+        raise PromiseBroken(promise, seen)
