@@ -11,7 +11,8 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -51,3 +52,13 @@ def current_environment() -> Environment:
 def set_environment(environment: Environment) -> None:
     """Use *environment* in this context and in what is started from it."""
     _current.set(environment)
+
+
+@contextmanager
+def environment_set(environment: Environment) -> Iterator[None]:
+    """`set_environment`, undone at the end."""
+    token = _current.set(environment)
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -2,8 +2,8 @@
 
 `simulate` runs a program in virtual time under a drawn schedule; `crash` and `crash_at` break an
 actor on purpose; `assert_crash_safe` kills a whole program at every moment of its life.
-`actorq.testing.machine` hosts Hypothesis state machines.  Needs neither pytest nor, until `schedules()`
-is called, Hypothesis.
+`recorded` shows what actors said to one another.  `actorq.testing.machine` hosts Hypothesis state
+machines.  Needs neither pytest nor, until `schedules()` is called, Hypothesis.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from actorq.engines.memory.storage import MemoryStorage
 from actorq.testing.crash_safety import CrashReport, NotCrashSafe, assert_crash_safe
 from actorq.testing.faults import crash, crash_at
+from actorq.testing.recording import recorded
 from actorq.testing.simulation import EPOCH, Stuck, simulate
 from actorq.testing.tape import Tape, schedules
+from actorq.testing.trace import Event, Kind, Trace
 
 
 if TYPE_CHECKING:
@@ -25,13 +27,17 @@ __all__ = [
     "EPOCH",
     "BrokerContract",
     "CrashReport",
+    "Event",
+    "Kind",
     "MemoryStorage",
     "NotCrashSafe",
     "Stuck",
     "Tape",
+    "Trace",
     "assert_crash_safe",
     "crash",
     "crash_at",
+    "recorded",
     "schedules",
     "simulate",
 ]

@@ -7,6 +7,7 @@ each `call` pumps it until the async function has returned.  Between calls nothi
 from __future__ import annotations
 
 import queue
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any, TypeVar, TypeVarTuple
@@ -15,7 +16,8 @@ import trio
 import trio.testing
 from hypothesis.stateful import RuleBasedStateMachine
 
-from actorq.testing.simulation import Simulation, Stuck, who_is_where
+from actorq.testing.failure import explain, is_failure
+from actorq.testing.simulation import Simulation, Stuck
 from actorq.testing.tally import TALLY
 from actorq.testing.tape import Player, Tape, scheduler
 
@@ -44,8 +46,10 @@ class TrioMachine(RuleBasedStateMachine):
         self._result: Any = None  #: of the whole program: an `outcome.Outcome`
         self._player = Player(Tape())
         self._clock = trio.testing.MockClock(autojump_threshold=0)
+        self._simulation = Simulation(self._player, self._clock)
         self._exit_stack = ExitStack()
         self._exit_stack.enter_context(scheduler(self._player))
+        self._exit_stack.enter_context(self._simulation.witness.watching())
         trio.lowlevel.start_guest_run(
             self._main,
             run_sync_soon_threadsafe=self._host.put,
@@ -74,6 +78,7 @@ class TrioMachine(RuleBasedStateMachine):
 
         async def job() -> None:
             try:
+                self._simulation.limit = trio.current_time() + self.limit
                 with trio.move_on_after(self.limit) as scope:
                     values.append(await async_fn(*args))
             except Exception as error:  # noqa: BLE001 - raised in the rule
@@ -81,7 +86,7 @@ class TrioMachine(RuleBasedStateMachine):
             else:
                 if scope.cancelled_caught:
                     complaint = f"the call did not end within {self.limit:g} virtual seconds"
-                    errors.append(Stuck(f"{complaint}:\n{who_is_where()}"))
+                    errors.append(Stuck(f"{complaint}:\n{self._simulation.describe_stuck()}"))
 
         self._token.run_sync_soon(self._jobs.send_nowait, job)
         self._pump(lambda: bool(values or errors))
@@ -94,7 +99,13 @@ class TrioMachine(RuleBasedStateMachine):
         self.call(trio.testing.wait_all_tasks_blocked)
 
     def teardown(self) -> None:
-        """Close the session and end the program; what it raises is raised."""
+        """Close the session and end the program; what it raises is raised.
+
+        A failure on its way up, be it a rule's or an invariant's, is given what happened as a note.
+        """
+        failure = sys.exc_info()[1]
+        if failure is not None and is_failure(failure):
+            explain(failure, self._simulation)
         try:
             if not self._ended:
                 self._token.run_sync_soon(self._jobs.close)
@@ -105,7 +116,7 @@ class TrioMachine(RuleBasedStateMachine):
             TALLY.virtual_seconds += self._clock.current_time()
 
     async def _main(self) -> None:
-        Simulation(self._player, self._clock).enter()
+        self._simulation.enter()
         self._token = trio.lowlevel.current_trio_token()
         self._jobs, jobs = trio.open_memory_channel[Callable[[], Awaitable[None]]](1)
         async with self.session() as self.opened, trio.open_nursery() as self.nursery:

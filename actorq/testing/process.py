@@ -16,6 +16,8 @@ from typing import Any, TypeVarTuple
 
 import trio
 
+from actorq.testing.brief import brief_error
+from actorq.testing.recorder import current_process
 from actorq.testing.simulation import Simulation, break_shields, current_simulation
 
 
@@ -44,6 +46,7 @@ class Process:
         if self._over.is_set():
             return
         self.killed = True
+        self._note("is killed")
         self._over.set()
         if self.task is not None:
             self._simulation.player.freeze(self.task)
@@ -51,11 +54,13 @@ class Process:
     def stop(self) -> None:
         """Let it do nothing any more until `go_on`, as SIGSTOP does.  Its clock goes on."""
         if self.task is not None and not self.killed:
+            self._note("is stopped")
             self._simulation.player.freeze(self.task)
 
     def go_on(self) -> None:
         """Undo `stop`; a killed process does not come back."""
         if self.task is not None and not self.killed:
+            self._note("goes on")
             self._simulation.player.thaw(self.task)
 
     async def ended(self) -> None:
@@ -64,6 +69,8 @@ class Process:
 
     async def _live(self, main: Callable[..., Awaitable[object]], args: tuple[Any, ...]) -> None:
         self.task = trio.lowlevel.current_task()
+        current_process.set(self.name)
+        self._note("starts")
         with self._scope:
             try:
                 if not self.killed:
@@ -71,8 +78,12 @@ class Process:
             except Exception as error:  # noqa: BLE001 - whatever ends a program ends it alone
                 if not self.killed:  # else it is being unwound, and what it says is of no interest
                     self.error = error
+                    self._note(f"ends with {brief_error(error)}")
             finally:
                 self._over.set()
+
+    def _note(self, text: str) -> None:
+        self._simulation.recorder.note(text, self.name)
 
     def _unwind(self) -> None:
         if self.killed and self.task is not None:

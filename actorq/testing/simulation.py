@@ -10,7 +10,9 @@ Rests on private names of Trio's scheduler; `tests/test_simulation.py` is the ca
 from __future__ import annotations
 
 import contextvars
+import inspect
 import itertools
+import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
@@ -22,8 +24,12 @@ from trio._core import _run
 
 from actorq.environment import Environment, set_environment
 from actorq.tap import Tap
+from actorq.testing.failure import Witness, explain, is_failure
+from actorq.testing.recorder import Recorder
 from actorq.testing.tally import TALLY
-from actorq.testing.tape import Player, Tape, scheduler
+from actorq.testing.tape import Player, Tape, as_tape, scheduler
+from actorq.testing.trace import Trace, wanted
+from actorq.testing.waits import Wait, told, waits_below
 from actorq.whereabouts import sits_at, tasks_below
 
 
@@ -41,14 +47,16 @@ EPOCH: Final = 1_704_067_200.0
 class Stuck(AssertionError):
     """The simulated program made no progress: it waits for what will never come, or spins.
 
-    The message names every task, with the line on which it sat when that was found out.
+    The message says who waits for whom, circles first, and names every task, with the line on which
+    it sat when that was found out.
     """
 
 
 class _Watchdog:
     """Ends a program that rests for ever or never rests: cancelled, then unshielded, then torn."""
 
-    def __init__(self, limit: float, max_batches: int) -> None:
+    def __init__(self, limit: float, max_batches: int, describe: Callable[[], str]) -> None:
+        self._describe = describe
         self.scope = trio.CancelScope(deadline=limit)
         self.clock = trio.testing.MockClock(autojump_threshold=0)
         self.complaint = ""
@@ -57,6 +65,11 @@ class _Watchdog:
         self._shields_broken = False
         self._jump = self.clock._autojump
         self.clock._autojump = self._on_rest  # type: ignore[method-assign]
+
+    def complain(self) -> None:
+        """Raise `Stuck` if the program was; it may have swallowed that it was cancelled."""
+        if self.complaint:
+            raise Stuck(self.complaint)
 
     def on_batch(self) -> None:
         self._batches_left -= 1
@@ -73,7 +86,7 @@ class _Watchdog:
 
     def _trip(self, complaint: str) -> None:
         if not self.scope.cancel_called:
-            self.complaint = f"{complaint}:\n{who_is_where()}"
+            self.complaint = f"{complaint}:\n{self._describe()}"
             self.scope.cancel("actorq.testing: stuck")
         elif not self._shields_broken:
             self._shields_broken = True
@@ -95,6 +108,11 @@ class Simulation(Tap):
         self.clock = clock
         self.leapt = 0.0  #: seconds by which the wall clock is ahead of what it would show
         self.listeners: list[Tap] = []
+        trace = wanted.get()
+        self.recorder = Recorder(Trace() if trace is None else trace, clock.current_time)
+        self.witness = Witness(self)
+        self.limit = math.inf  #: when it will be given up
+        self.stuck_at = 0  #: if it was: the last event before
         self.environment = Environment(
             wall=lambda: EPOCH + trio.current_time() + self.leapt,
             random=random.Random(seed),
@@ -106,30 +124,50 @@ class Simulation(Tap):
     def enter(self) -> None:
         """Be the simulation of the current task and of all that it starts."""
         _simulation.set(self)
+        self.recorder.name_task(trio.lowlevel.current_task(), "main")
         set_environment(self.environment)
+
+    def waits(self) -> tuple[Wait, ...]:
+        """What every task waits for now."""
+        root = trio.lowlevel.current_root_task()
+        return waits_below(root, self.recorder, self.player.is_frozen, self.limit)
+
+    def describe_stuck(self) -> str:
+        """Who waits for whom, and every task with its line; what comes after is no news."""
+        self.stuck_at = self.recorder.trace.total
+        return f"{told(self.waits())}\n\nevery task:\n{who_is_where()}"
 
     def born(self, cell: Cell, actor: Actor[Any]) -> None:
         """A life begins."""
+        self.recorder.born(cell, actor)
         for each in tuple(self.listeners):
             each.born(cell, actor)
 
     def takes(self, cell: Cell, item: Any) -> bool:
         """Something is sent; the first that takes it has it."""
+        self.recorder.takes(cell, item)
         taken = [each.takes(cell, item) for each in tuple(self.listeners)]  # all are to hear it
         return any(taken)
 
     def handling(self, cell: Cell, message: Any) -> None:
         """A handler is about to begin."""
+        self.recorder.handling(cell, message)
         for each in tuple(self.listeners):
             each.handling(cell, message)
 
     def died(self, cell: Cell, error: BaseException | None) -> None:
         """A life has ended."""
+        self.recorder.died(cell, error)
         for each in tuple(self.listeners):
             each.died(cell, error)
 
 
 _simulation: ContextVar[Simulation | None] = ContextVar("actorq_simulation", default=None)
+
+
+def found_simulation() -> Simulation | None:
+    """The simulation in which this code runs, if it runs in one."""
+    return _simulation.get()
 
 
 def current_simulation() -> Simulation:
@@ -145,7 +183,7 @@ def current_simulation() -> Simulation:
 def simulate(
     async_fn: Callable[[*Ts], Awaitable[R]],
     *args: *Ts,
-    tape: Tape | None = None,
+    tape: Tape | Sequence[int] | None = None,
     instruments: Sequence[trio.abc.Instrument] = (),
     seed: int = 0,
     limit: float = 10_000.0,
@@ -155,17 +193,21 @@ def simulate(
 
     Trio's clock begins at 0 and the wall clock at `EPOCH`; random numbers come from *seed*.  A program
     that does not end within *limit* virtual seconds and *max_batches* rounds of the run loop raises
-    `Stuck`.
+    `Stuck`.  What it raises carries a note: what happened last, who waited for whom, and how to run
+    exactly that again.
     """
-    watchdog = _Watchdog(limit, max_batches)
-    player = Player(tape or Tape(), watchdog.on_batch)
+    _check(async_fn, seed, limit, max_batches)
+    played = as_tape(tape)
+    watchdog = _Watchdog(limit, max_batches, lambda: simulation.describe_stuck())
+    player = Player(played, watchdog.on_batch)
     simulation = Simulation(player, watchdog.clock, seed)
+    simulation.limit = limit
 
     async def watched() -> R:
         simulation.enter()
         try:
             with watchdog.scope:
-                return await async_fn(*args)
+                return await _begun(async_fn, args)
         finally:
             TALLY.simulations += 1
             TALLY.virtual_seconds += trio.current_time()
@@ -174,17 +216,70 @@ def simulate(
     def run() -> R:
         return trio.run(watched, clock=watchdog.clock, instruments=instruments)
 
-    with scheduler(player):
-        try:
-            # a context of its own: the environment does not leak out
-            value = contextvars.copy_context().run(run)
-        except BaseException as error:
-            if watchdog.complaint:  # whatever the program made of being cancelled
-                raise Stuck(watchdog.complaint) from error
-            raise
-    if watchdog.complaint:
-        raise Stuck(watchdog.complaint)
+    def again() -> str:
+        used = repr(played.played(player.played))
+        said = [_name_of(async_fn), *(["..."] if args else [])]
+        said += [] if used == "Tape([])" else [f"tape={used}"]
+        said += [f"seed={seed!r}"] if seed else []
+        return f"simulate({', '.join(said)})"
+
+    try:
+        with scheduler(player), simulation.witness.watching():
+            try:
+                # a context of its own: the environment does not leak out
+                value = contextvars.copy_context().run(run)
+            except BaseException as error:
+                # whatever the program made of being cancelled
+                if watchdog.complaint and not isinstance(error, Stuck):
+                    raise Stuck(watchdog.complaint) from error
+                raise
+        watchdog.complain()
+    except BaseException as error:
+        if is_failure(error):
+            explain(error, simulation, again())
+        raise
     return value
+
+
+def _check(async_fn: object, seed: object, limit: object, max_batches: object) -> None:
+    if inspect.iscoroutine(async_fn):
+        name = async_fn.__name__
+        async_fn.close()  # or Python complains that nobody awaited it
+        raise TypeError(
+            f"simulate() got a coroutine; pass the function and its arguments: "
+            f"simulate({name}, ...), not simulate({name}(...))"
+        )
+    if not callable(async_fn):
+        raise TypeError(f"simulate() expects an async function, got {async_fn!r}")
+    if inspect.isasyncgenfunction(async_fn):
+        raise TypeError(
+            f"simulate() expects an async function; {_name_of(async_fn)} has a `yield` in it, which "
+            f"makes it a generator: write an async function that uses it"
+        )
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise TypeError(f"seed expects a whole number; got {seed!r}")
+    for name, value in (("limit", limit), ("max_batches", max_batches)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise ValueError(f"{name} expects a number, more than 0; got {value!r}")
+    if trio.lowlevel.in_trio_run():
+        raise RuntimeError(
+            "simulate() runs a program of its own and was called inside one that runs; "
+            "call it from a plain `def test_...`, not from an `async def` one"
+        )
+
+
+async def _begun(async_fn: Callable[..., Awaitable[R]], args: tuple[Any, ...]) -> R:
+    awaitable = async_fn(*args)
+    if not inspect.isawaitable(awaitable):
+        raise TypeError(
+            f"simulate() expects an async function; {_name_of(async_fn)} is none: it returned "
+            f"{awaitable!r}.  Write `async def`, or call it from an async function"
+        )
+    return await awaitable
+
+
+def _name_of(function: object) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def who_is_where() -> str:

@@ -26,6 +26,18 @@ WIDTH = 8
 
 
 def _frozen(choices: Iterable[int]) -> tuple[int, ...]:
+    frozen = choices if isinstance(choices, tuple) else _listed(choices)
+    if not all(type(choice) is int for choice in frozen):
+        raise TypeError(f"a Tape is made of whole numbers: Tape([3, 0, 1]); got {choices!r:.200}")
+    return frozen
+
+
+def _listed(choices: object) -> tuple[int, ...]:
+    if isinstance(choices, str | bytes) or not isinstance(choices, Iterable):
+        raise TypeError(
+            f"a Tape is made of whole numbers: Tape([3, 0, 1]), or of a seed: Tape.of_seed(7); "
+            f"got {choices!r}"
+        )
     return tuple(choices)
 
 
@@ -34,15 +46,48 @@ class Tape:
     """The scheduler's decisions, a number each.  Off its end, tasks step in creation order."""
 
     choices: tuple[int, ...] = attrs.field(default=(), converter=_frozen)
+    _made_by: str = attrs.field(default="", eq=False, alias="made_by")  #: a shorter way to write it
 
     @classmethod
     def of_seed(cls, seed: int, length: int = 10_000) -> Tape:
-        """A random schedule; the same for the same *seed*."""
+        """A random schedule of *length* choices; the same for the same *seed*."""
+        for name, value in (("seed", seed), ("length", length)):
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int)
+                or (name == "length" and value < 0)
+            ):
+                raise TypeError(f"Tape.of_seed() expects whole numbers; got {name}={value!r}")
         dice = random.Random(seed)
-        return cls([dice.randrange(WIDTH) for _ in range(length)])
+        said = f"{seed!r}" if length == 10_000 else f"{seed!r}, {length!r}"
+        choices = [dice.randrange(WIDTH) for _ in range(length)]
+        return cls(choices, made_by=f"Tape.of_seed({said})")
+
+    def played(self, choices: int) -> Tape:
+        """The shortest tape that gives the same run, if only so many *choices* of this were used."""
+        used = self.choices[:choices]
+        while used and not used[-1]:  # 0 is creation order, as off the end
+            used = used[:-1]
+        if self._made_by and len(used) > 20:
+            return self
+        return Tape(used)
 
     def __repr__(self) -> str:
-        return f"Tape({list(self.choices)!r})"
+        return self._made_by or f"Tape({list(self.choices)!r})"
+
+
+def as_tape(given: object) -> Tape:
+    """What was said as `tape=`: a tape, its numbers, or nothing."""
+    if given is None:
+        return Tape()
+    if isinstance(given, Tape):
+        return given
+    if isinstance(given, list | tuple):
+        return Tape(given)
+    advice = "simulate(main, tape=Tape([3, 0, 1])), or tape=Tape.of_seed(7)"
+    if hasattr(given, "example") and hasattr(given, "map"):
+        advice = "schedules() is a strategy; draw from it: @given(tape=schedules())"
+    raise TypeError(f"tape expects a Tape; got {given!r}: {advice}")
 
 
 def schedules(max_size: int = 400) -> SearchStrategy[Tape]:
@@ -71,7 +116,8 @@ class Player:
 
     def load(self, tape: Tape) -> None:
         """Play *tape* from its beginning."""
-        self._choices = iter(tape.choices)
+        self.tape = tape
+        self.played = 0  #: choices that were used
 
     # --- freezing ---
 
@@ -135,10 +181,9 @@ class Player:
 
     def _order(self, batch: MutableSequence[Any]) -> None:
         batch.reverse()  # the loop pops from the end
-        for i in range(len(batch) - 1, 0, -1):
-            choice = next(self._choices, None)
-            if choice is None:
-                return
+        choices = self.tape.choices[self.played : self.played + len(batch) - 1]
+        self.played += len(choices)
+        for i, choice in zip(range(len(batch) - 1, 0, -1), choices, strict=False):
             j = i - choice % (i + 1)
             batch[i], batch[j] = batch[j], batch[i]
 

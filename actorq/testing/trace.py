@@ -1,0 +1,173 @@
+"""The trace: what actors said to one another, and what became of them, as a message-sequence listing.
+
+A value to be looked at; `actorq.testing.recorder` fills it while the program runs.  It keeps the latest
+events, and puts them into words only when it is read: until then a message is kept as it is, so one
+that is changed after it was sent is shown as it has become.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from enum import Enum
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from actorq.actors.broker import _Sweep as Sweep
+from actorq.actors.worker_pool import Renew
+from actorq.protocol import Allow, Extend, NextNotices, OpenSession, TaskKnown
+from actorq.testing.brief import WIDTH, brief, brief_error, cut
+
+
+class Kind(Enum):
+    """What sort of thing happened; the value is the arrow, or the mark, in the listing."""
+
+    SENT = "→"  #: source told or asked target
+    ANSWERED = "⇢"  #: source answered target
+    FAILED = "⇢ "  #: likewise, with an error
+    HANDLES = "·"  #: source begins with a message
+    GAVE_UP = "✗ "  #: source was cancelled, and waits for an answer no longer
+    BEGAN = "●"  #: a life of an actor, a job, a process
+    ENDED = "○"  #: likewise, in good order
+    CRASHED = "✗"  #: likewise, and not
+    NOTED = "!"  #: a fault that was injected, or what the test itself said
+
+
+#: Where the simulations that begin in this context are recorded; None: each in a trace of its own.
+wanted: ContextVar[Trace | None] = ContextVar("actorq_wanted_trace", default=None)
+
+
+@attrs.frozen
+class Event:
+    """One line of a trace."""
+
+    number: int  #: from 1
+    at: float  #: virtual seconds
+    kind: Kind
+    source: str  #: an actor, a job (`greet #1`), a process, a task
+    target: str  #: the other one; empty if there is none
+    text: str  #: what was sent, answered or raised
+    #: What was sent, is handled or is answered.
+    message: object = attrs.field(eq=False, repr=False, default=None)
+
+    def __str__(self) -> str:
+        return _line(self, len(self.source), len(self.target))
+
+
+#: When, what, who, whom, an opening word, what to put into words after it, and the message.
+Raw: TypeAlias = tuple[float, Kind, str, str, str, Any, Any]
+
+#: What the worker pool and the broker say to each other whatever the program does.
+ROUTINE: Final = (Allow, Extend, NextNotices, OpenSession, Renew, Sweep, TaskKnown)
+
+#: Events that a simulation keeps without being told.
+KEEP: Final = 1_000
+#: Of these, how many it prints when it fails.
+SHOW: Final = 40
+
+
+class Trace:
+    """What happened in a simulation, the latest *keep* events of it.  `print(trace)` lists them."""
+
+    def __init__(self, keep: int = KEEP) -> None:
+        if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
+            raise ValueError(f"keep is how many events are kept, 1 or more; got {keep!r}")
+        self.total = 0  #: events that there were
+        self._kept: deque[Raw] = deque(maxlen=keep)
+
+    @property
+    def dropped(self) -> int:
+        """Events that are not kept any more: older ones."""
+        return self.total - len(self._kept)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """What is kept, oldest first."""
+        return tuple(_event(self.dropped + i, each) for i, each in enumerate(self._kept, 1))
+
+    def messages(
+        self, kind: type | tuple[type, ...] = object, *, source: str = "", target: str = ""
+    ) -> tuple[Any, ...]:
+        """The messages that were sent, themselves: those of *kind*, from *source*, to *target*."""
+        return tuple(
+            event.message
+            for event in self.events
+            if event.kind is Kind.SENT
+            and isinstance(event.message, kind)
+            and source in ("", event.source)
+            and target in ("", event.target)
+        )
+
+    def latest(self, number: int = SHOW, *, until: int | None = None) -> str:
+        """The latest *number* lines, up to event *until*, without what workers and broker say always.
+
+        That is how a failing simulation shows it; `print(trace)` shows everything.
+        """
+        events = [event for event in self.events if until is None or event.number <= until]
+        told = [event for event in events if type(event.message) not in ROUTINE]
+        lines = list(_listed(told))[-number:]
+        older = lines[0].number - 1 if lines else 0
+        return _table(lines, older, routine=len(events) > len(told))
+
+    def __str__(self) -> str:
+        return _table(list(_listed(self.events)), self.dropped)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+def _event(number: int, raw: Raw) -> Event:
+    at, kind, source, target, word, about, message = raw
+    text = word
+    if about is not _NOTHING:
+        told = brief_error(about) if isinstance(about, BaseException) else brief(about)
+        text = f"{word} {told}" if word else told
+    return Event(number, at, kind, source, target, cut(text, WIDTH), message)
+
+
+class _Nothing(Enum):
+    NOTHING = 0
+
+
+#: For an event that its opening word says all of.
+_NOTHING: Final = _Nothing.NOTHING
+NOTHING: Final[Any] = _NOTHING
+
+
+def _listed(events: Iterable[Event]) -> Iterator[Event]:
+    """Without the `HANDLES` of a message whose sending is the line before: that is no news."""
+    before: Event | None = None
+    for event in events:
+        if event.kind is not Kind.HANDLES or not _follows(event, before):
+            yield event
+            before = event
+
+
+def _follows(event: Event, before: Event | None) -> bool:
+    return (
+        before is not None
+        and before.kind is Kind.SENT
+        and before.target == event.source
+        and before.message is event.message
+    )
+
+
+def _table(events: list[Event], older: int, *, routine: bool = False) -> str:
+    source = max([len(event.source) for event in events], default=0)
+    target = max([len(event.target) for event in events if event.target], default=0)
+    lines = [_line(event, source, target) for event in events]
+    if older:
+        lines.insert(0, f"{'…':>9}  ({older} older events)")
+    if routine:
+        lines.append(f"{'':>9}  (without what worker and broker say always; recorded() has it)")
+    return "\n".join(lines) or "(nothing happened)"
+
+
+def _line(event: Event, source: int, target: int) -> str:
+    mark = event.kind.value.strip()
+    whom = f"{event.target:<{target}}" if event.target else ""
+    if event.target:
+        return f"{event.at:9.3f}  {event.source:<{source}} {mark} {whom}  {event.text}".rstrip()
+    return f"{event.at:9.3f}  {event.source:<{source}} {mark} {event.text}".rstrip()
