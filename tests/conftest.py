@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
-import re
 from importlib.metadata import entry_points
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+
+from promised import promises_in
 
 
 # A checkout that was installed before this plugin was written does not have its entry point.
@@ -28,20 +28,17 @@ settings.register_profile(
 )
 settings.register_profile("thorough", parent=settings.get_profile("actorq"), max_examples=2_000)
 settings.register_profile(  # for a kernel that is broken on purpose: fail soon, shrink nothing
-    "mutation", parent=settings.get_profile("actorq"), phases=[Phase.explicit, Phase.generate]
+    "mutation",
+    parent=settings.get_profile("actorq"),
+    phases=[Phase.explicit, Phase.generate],
+    derandomize=True,  # caught once, caught always
+    database=None,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "actorq"))
 
 # Crash loops are what these tests are about: thousands of log lines that nobody reads.  A test that
 # reads them says `caplog.set_level("INFO", logger="actorq")`.
 logging.getLogger("actorq").setLevel(logging.CRITICAL)
-
-
-def promises_in(docstring: str | None) -> list[int]:
-    """The numbers with which a docstring begins; those with a letter are docs/parity.md's."""
-    head = re.match(r"([\dA-Z, ]+)([.:]|$)", inspect.cleandoc(docstring or ""), re.MULTILINE)
-    parts = [] if head is None else head[1].split(", ")
-    return [int(part) for part in parts if part.isdecimal()]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
