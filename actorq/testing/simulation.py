@@ -14,6 +14,7 @@ import inspect
 import itertools
 import math
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
@@ -26,6 +27,7 @@ from actorq.environment import Environment, set_environment
 from actorq.tap import Tap
 from actorq.testing.failure import Witness, explain, is_failure
 from actorq.testing.recorder import Recorder
+from actorq.testing.ledger import Ledgers
 from actorq.testing.tally import TALLY
 from actorq.testing.tape import Player, Tape, as_tape, scheduler
 from actorq.testing.trace import Trace, wanted
@@ -42,6 +44,11 @@ Ts = TypeVarTuple("Ts")
 
 #: The wall clock of a simulation when it begins: 2024-01-01 00:00:00 UTC, in Unix seconds.
 EPOCH: Final = 1_704_067_200.0
+
+
+#: Real seconds between two looks at threads that work while everybody else waits, and how many.
+THREAD_POLL: Final = 0.001
+THREAD_POLLS: Final = 60_000
 
 
 class Stuck(AssertionError):
@@ -63,6 +70,7 @@ class _Watchdog:
         self._limit = limit
         self._batches_left = max_batches
         self._shields_broken = False
+        self._thread_polls = 0
         self._jump = self.clock._autojump
         self.clock._autojump = self._on_rest  # type: ignore[method-assign]
 
@@ -78,11 +86,27 @@ class _Watchdog:
             self._trip("the simulated program spins: its tasks never all wait")
 
     def _on_rest(self) -> None:
+        if trio.testing.active_thread_count() and not self.complaint:
+            self._wait_for_threads()
+            return
+        self._thread_polls = 0
         until_next = trio.lowlevel.current_statistics().seconds_to_next_deadline
         if self.clock.current_time() + until_next >= self._limit:
-            self._trip(f"the simulated program did not end within {self._limit:g} virtual seconds")
+            self._trip(
+                "the simulated program waits for what never comes"
+                if math.isinf(self._limit)
+                else f"the simulated program did not end within {self._limit:g} virtual seconds"
+            )
         else:
             self._jump()
+
+    def _wait_for_threads(self) -> None:
+        """What a thread does takes no virtual time; its end wakes the loop up."""
+        self._thread_polls += 1
+        if self._thread_polls < THREAD_POLLS:
+            time.sleep(THREAD_POLL)
+        else:
+            self._trip("a thread works on for a minute, and everybody else waits")
 
     def _trip(self, complaint: str) -> None:
         if not self.scope.cancel_called:
@@ -113,6 +137,7 @@ class Simulation(Tap):
         self.witness = Witness(self)
         self.limit = math.inf  #: when it will be given up
         self.stuck_at = 0  #: if it was: the last event before
+        self.ledgers = Ledgers()
         self.environment = Environment(
             wall=lambda: EPOCH + trio.current_time() + self.leapt,
             random=random.Random(seed),
@@ -140,6 +165,7 @@ class Simulation(Tap):
     def born(self, cell: Cell, actor: Actor[Any]) -> None:
         """A life begins."""
         self.recorder.born(cell, actor)
+        self.ledgers.open(actor)
         for each in tuple(self.listeners):
             each.born(cell, actor)
 
