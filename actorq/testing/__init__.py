@@ -17,9 +17,9 @@ from actorq.testing.crash_safety import CrashReport, NotCrashSafe, assert_crash_
 from actorq.testing.drain import NotDrained, drain, now, time_travel
 from actorq.testing.enqueued import assert_enqueued, assert_not_enqueued, enqueued, hold
 from actorq.testing.faults import crash, crash_at
-from actorq.testing.recording import recorded
 from actorq.testing.in_memory import in_memory
 from actorq.testing.ledger import Enqueued, Ran
+from actorq.testing.recording import recorded
 from actorq.testing.run_task import TaskRun, run_task
 from actorq.testing.simulation import EPOCH, Stuck, simulate
 from actorq.testing.tape import Tape, schedules
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "EPOCH",
     "BrokerContract",
     "CrashReport",
-    "EPOCH",
     "Enqueued",
     "Event",
     "Kind",

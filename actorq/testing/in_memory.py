@@ -25,7 +25,7 @@ class StandIn(InMemoryBroker):
         self.original: Broker | None = None  # until all is set up, what is said here stays here
         super().__init__(lease=original.lease, encoded=getattr(original, "encoded", True))
         self.counts_bytes = original.counts_bytes
-        self.lacks = original.lacks
+        self.lacks |= original.lacks
         self.tasks = original.tasks.copy()
         self.middlewares = original.middlewares
         self.id_generator = original.id_generator
@@ -59,7 +59,7 @@ class StandIn(InMemoryBroker):
             self.original._taken = taken
 
     def __repr__(self) -> str:
-        return f"<in_memory({type(self.original).__name__})>"
+        return f"<{type(self).__name__}>"
 
 
 def in_memory(broker: Broker) -> InMemoryBroker:
@@ -84,4 +84,7 @@ def in_memory(broker: Broker) -> InMemoryBroker:
             "in_memory() cannot stand for a broker that is open: its tasks' kiq() would go to two "
             "places; close its system first, or use that"
         )
-    return StandIn(broker)
+    # errors name the kind of broker
+    kind = type(f"in_memory({type(broker).__name__})", (StandIn,), {})
+    stand_in: StandIn = kind(broker)
+    return stand_in

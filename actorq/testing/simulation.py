@@ -26,8 +26,8 @@ from trio._core import _run
 from actorq.environment import Environment, set_environment
 from actorq.tap import Tap
 from actorq.testing.failure import Witness, explain, is_failure
-from actorq.testing.recorder import Recorder
 from actorq.testing.ledger import Ledgers
+from actorq.testing.recorder import Recorder
 from actorq.testing.tally import TALLY
 from actorq.testing.tape import Player, Tape, as_tape, scheduler
 from actorq.testing.trace import Trace, wanted
