@@ -13,7 +13,9 @@ from actorq.testing.contracts.broker_requests import AnswersRequests
 from actorq.testing.contracts.broker_systems import RunsSystems
 
 
-class BrokerContract(KeepsTasks, LeasesTasks, OrdersTasks, AnswersRequests, RunsSystems):
+class BrokerContract(
+    RunsSystems, AnswersRequests, OrdersTasks, LeasesTasks, KeepsTasks
+):  # run from the right
     """Promises 28 to 39, 41 to 43 and 53 of one engine.
 
     *factory* makes a broker: a class, or a function.  If it takes an argument, that is an empty folder

@@ -69,9 +69,7 @@ class LeasesTasks(EngineContract):
             expect(33, delivery.fence.attempt == attempt, f"attempt {attempt} is {delivery.fence}")
             expect(29, not await bench.told(), f"given up after {attempt - 1} of 3 deliveries")
             await host.wait(bench.lease)
-        told = await bench.told()
-        expect(29, "a" in told, "a task is given up for lost, and who waits for it is not told")
-        error = told["a"].error
+        error = await bench.error_told("a")
         expect(29, isinstance(error, WorkerLost), f"who waits for a lost task is told {error!r}")
         where = await bench.where("a")
         expect(29, where[0] in ("dead", "done"), f"a task that was given up is {where[0]}")

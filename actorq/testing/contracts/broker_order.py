@@ -157,7 +157,7 @@ class OrdersTasks(EngineContract):
         taken = await bench.take(session)
         expect(38, taken == ["right"], f"late expired, right did not; started: {taken}")
         await bench.look()
-        error = (await bench.told())["late"].error
+        error = await bench.error_told("late")
         expect(38, isinstance(error, TaskExpired), f"who waits for an expired task gets {error!r}")
         await host.wait(20)
         expect(38, await bench.where("late") == ["done"], "an expired task has not ended")
@@ -258,12 +258,9 @@ class OrdersTasks(EngineContract):
         await bench.enqueue(call("a", unique=unique))
         ids = await bench.enqueue(call("b", unique=unique))
         expect(39, ids == ["b"], f"b takes the place of a: the ids were {ids}")
-        error = (await bench.told()).get("a")
-        expect(
-            39,
-            error is not None and isinstance(error.error, TaskCancelled),
-            f"a was replaced; who waits for it is told {error}",
-        )
+        error = await bench.error_told("a")
+        replaced = isinstance(error, TaskCancelled)
+        expect(39, replaced, f"a was replaced by b; who waits for it gets {error!r}")
         session = await bench.session()
         taken = await bench.claim(session)
         ids = [each.fence.task_id for each in taken]

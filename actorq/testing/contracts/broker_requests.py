@@ -27,7 +27,7 @@ class AnswersRequests(EngineContract):
         await bench.enqueue(call("a"), call("b"), call("c"))
         for _ in range(2):
             expect(36, await bench.cancel("b") is True, "a waiting task was cancelled: not True")
-        error = (await bench.told())["b"].error
+        error = await bench.error_told("b")
         expect(
             36, isinstance(error, TaskCancelled), f"who waits for a cancelled task gets {error!r}"
         )

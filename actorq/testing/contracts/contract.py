@@ -87,6 +87,8 @@ def promised(*promises: int, needs: Collection[Capability] = ()) -> Callable[[F]
                 raise unittest.SkipTest(f"{what}: declared as lacking: {', '.join(missing)}")
             try:
                 test(self, *args, **kwargs)
+            except PromiseBroken:  # says which
+                raise
             except Exception as error:
                 for number in promises:
                     error.add_note(f"promise {number}: {PROMISES[number]}")

@@ -109,6 +109,11 @@ class Bench:
         await self.broker.published(len(outcomes))
         return {outcome.task_id: outcome.result for outcome in outcomes}
 
+    async def error_told(self, task_id: str) -> Exception | None:
+        """What who waits for this task is told, and nobody but the queue tells."""
+        result = (await self.told()).get(task_id)
+        return None if result is None else result.error
+
     async def notices(self, session: int) -> list[Notice]:
         """What a session is told; on a shared storage, after having looked there."""
         await self.look()

@@ -1,0 +1,40 @@
+"""Every mutant is caught, by the promise that it breaks; what is right is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import actorq
+from actorq.testing import BrokerContract
+from actorq.testing.contracts.contract import run_contract
+from actorq.testing.mutants import MUTANTS, Mutant
+from actorq.testing.mutants.brokers import BROKERS
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_mutant_is_caught_by_the_promise_that_it_breaks(mutant: Mutant) -> None:
+    """A contract that lets one pass would let your engine's bug pass."""
+    failure = mutant.caught()
+    assert failure is not None, f"nothing noticed: {mutant.breaks}"
+    assert mutant.promise in failure.promises
+
+
+@pytest.mark.parametrize(
+    "factory", [actorq.InMemoryBroker, lambda: actorq.InMemoryBroker(encoded=True)]
+)
+def test_what_is_right_passes(factory: Callable[[], actorq.InMemoryBroker]) -> None:
+    """Or every mutant would be caught by anything."""
+
+    class Simulated(BrokerContract):
+        simulated = True
+
+    assert not list(run_contract(Simulated, factory))
+
+
+def test_there_is_a_broken_broker_for_each_promise_of_the_queue() -> None:
+    """All but the schedules' and the waiters', which are not the broker's."""
+    assert {mutant.promise for mutant in BROKERS} >= {*range(28, 40), 41, 42}
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+    assert all(mutant.breaks for mutant in MUTANTS)
