@@ -68,7 +68,11 @@ class Cell:
     ) -> None:
         self.name = name
         self.tap = tap  #: a simulation's ear
-        self.mailbox = Mailbox(capacity, None if tap is None else partial(tap.takes, self))
+        self.mailbox = (
+            Mailbox(capacity)
+            if tap is None
+            else Mailbox(capacity, partial(tap.takes, self), partial(tap.closing, self))
+        )
         self.grace = grace  #: seconds that an incarnation's clean-up may take
         self.dead_letters = dead_letters
         self.state = "starting"

@@ -38,6 +38,7 @@ class Mailbox:
     """Both ends of one actor's channel, and its signals."""
 
     __slots__ = (
+        "_closing",
         "_receive",
         "_send",
         "capacity",
@@ -49,9 +50,15 @@ class Mailbox:
         "signals",
     )
 
-    def __init__(self, capacity: float, takes: Callable[[Any], bool] | None = None) -> None:
+    def __init__(
+        self,
+        capacity: float,
+        takes: Callable[[Any], bool] | None = None,
+        closing: Callable[[], None] | None = None,
+    ) -> None:
         self.capacity = capacity
         self.closed = False
+        self._closing = closing  #: a tap's: what it has taken is put in before the lane closes
         self.signals: deque[Signal] = deque()
         self._send, self._receive = trio.open_memory_channel[Any](capacity)
         # bound once: these four are called for every message
@@ -86,8 +93,18 @@ class Mailbox:
     def close(self) -> None:
         """Admit nothing more; what is queued can still be received.  Blocked senders raise."""
         if not self.closed:
+            if self._closing is not None:
+                self._closing()
             self.closed = True
             self._send.close()
+
+    @trio.lowlevel.enable_ki_protection
+    def put(self, item: Any) -> None:
+        """Put in what was accepted before: past the tap, and though the lane may be full by now."""
+        try:
+            self._send.send_nowait(item)
+        except trio.WouldBlock:
+            self._send._state.data.append(item)
 
     @trio.lowlevel.enable_ki_protection
     def empty(self) -> list[Any]:

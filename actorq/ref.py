@@ -20,6 +20,19 @@ R_co = TypeVar("R_co", covariant=True)
 M_contra = TypeVar("M_contra", contravariant=True)
 
 
+def _as(cell: Cell | None, then: Callable[[Reply[R]], None]) -> Callable[[Reply[R]], None]:
+    """*then* on behalf of *cell*: in a simulation, who speaks is told by that."""
+
+    def call(reply: Reply[R]) -> None:
+        token = running_cell.set(cell)
+        try:
+            then(reply)
+        finally:
+            running_cell.reset(token)
+
+    return call
+
+
 class Message(Generic[R_co]):
     """The root of a protocol's messages; the parameter is the type of the reply.
 
@@ -106,7 +119,7 @@ class ActorRef(Generic[M_contra]):
         """
         cell = self._cell
         reply: Reply[R] = Reply()
-        reply._then = then
+        reply._then = then if cell.tap is None else _as(running_cell.get(), then)
         try:
             cell.mailbox.send_nowait(Envelope(message, reply))
         except trio.WouldBlock:

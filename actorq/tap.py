@@ -23,9 +23,13 @@ class Tap:
     def takes(self, cell: Cell, item: Any) -> bool:
         """*item*, a bare message or an `Envelope`, is sent to *cell*, from the current task.
 
-        True: it counts as accepted, and the tap will see to it that it is delivered or buried.
+        True: it counts as accepted, and the tap will see to it that it is delivered (`Mailbox.put`) or
+        buried (`Cell.bury`).
         """
         return False
+
+    def closing(self, cell: Cell) -> None:
+        """The mailbox is about to close: the last moment for what was taken (promise 45)."""
 
     def handling(self, cell: Cell, message: Any) -> None:
         """The handler is about to begin; what this raises crashes the life."""

@@ -2,10 +2,12 @@
 
 `run_task` runs one task without a queue; `drain`, `time_travel`, `enqueued` and the assertions work on a
 system in virtual time, such as that of the pytest fixture `actorq_system`.
-`simulate` runs a program in virtual time under a drawn schedule; `crash` and `crash_at` break an
-actor on purpose; `assert_crash_safe` kills a whole program at every moment of its life.
+`simulate` runs a program in virtual time under a drawn schedule; faults (`crash_at`, `delay`, `Stall`,
+..., drawn by `faults()`, carried out by `inject`) break something on purpose; `assert_crash_safe` kills
+a whole program at every moment of its life.
 `recorded` shows what actors said to one another.  `actorq.testing.machine` hosts Hypothesis state
-machines.  Needs neither pytest nor, until `schedules()` is called, Hypothesis.
+machines.  Needs neither pytest nor, until `schedules()` or
+`faults()` is called, Hypothesis.
 """
 
 from __future__ import annotations
@@ -16,7 +18,39 @@ from actorq.engines.memory.storage import MemoryStorage
 from actorq.testing.crash_safety import CrashReport, NotCrashSafe, assert_crash_safe
 from actorq.testing.drain import NotDrained, drain, now, time_travel
 from actorq.testing.enqueued import assert_enqueued, assert_not_enqueued, enqueued, hold
-from actorq.testing.faults import crash, crash_at
+from actorq.testing.faults import (
+    Crash,
+    CrashAt,
+    Delay,
+    Drop,
+    Duplicate,
+    FailCall,
+    Fault,
+    FaultForbidden,
+    HangCall,
+    Injection,
+    Kill,
+    Leap,
+    LoseAnswer,
+    Planned,
+    Reorder,
+    Stall,
+    StallLoop,
+    crash,
+    crash_at,
+    delay,
+    drop,
+    duplicate,
+    fail_call,
+    faults,
+    hang_call,
+    inject,
+    leap,
+    lose_answer,
+    reorder,
+    stall,
+    stall_loop,
+)
 from actorq.testing.in_memory import in_memory
 from actorq.testing.ledger import Enqueued, Ran
 from actorq.testing.recording import recorded
@@ -33,14 +67,31 @@ if TYPE_CHECKING:
 __all__ = [
     "EPOCH",
     "BrokerContract",
+    "Crash",
+    "CrashAt",
     "CrashReport",
+    "Delay",
+    "Drop",
+    "Duplicate",
     "Enqueued",
     "Event",
+    "FailCall",
+    "Fault",
+    "FaultForbidden",
+    "HangCall",
+    "Injection",
+    "Kill",
     "Kind",
+    "Leap",
+    "LoseAnswer",
     "MemoryStorage",
     "NotCrashSafe",
     "NotDrained",
+    "Planned",
     "Ran",
+    "Reorder",
+    "Stall",
+    "StallLoop",
     "Stuck",
     "Tape",
     "TaskRun",
@@ -50,15 +101,27 @@ __all__ = [
     "assert_not_enqueued",
     "crash",
     "crash_at",
+    "delay",
     "drain",
+    "drop",
+    "duplicate",
     "enqueued",
+    "fail_call",
+    "faults",
+    "hang_call",
     "hold",
     "in_memory",
+    "inject",
+    "leap",
+    "lose_answer",
     "now",
     "recorded",
+    "reorder",
     "run_task",
     "schedules",
     "simulate",
+    "stall",
+    "stall_loop",
     "time_travel",
 ]
 

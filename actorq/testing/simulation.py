@@ -175,6 +175,11 @@ class Simulation(Tap):
         taken = [each.takes(cell, item) for each in tuple(self.listeners)]  # all are to hear it
         return any(taken)
 
+    def closing(self, cell: Cell) -> None:
+        """A mailbox is about to close."""
+        for each in tuple(self.listeners):
+            each.closing(cell)
+
     def handling(self, cell: Cell, message: Any) -> None:
         """A handler is about to begin."""
         self.recorder.handling(cell, message)
