@@ -27,7 +27,8 @@ from actorq import (
     open_system,
 )
 from actorq.engines.memory import results as memory
-from actorq.protocol import GetResult, IsResultReady
+from actorq.handle import ask_again
+from actorq.protocol import GetResult, IsResultReady, Outcome, SetResults
 from actorq.testing import Tape, crash, simulate
 from queue_strategies import INJECTED, QUICK, Log, tapes
 from result_backend_suite import ResultBackendSuite, report, store
@@ -201,6 +202,26 @@ def test_without_a_limit_everything_is_kept() -> None:
             await store(results, "d", TaskResult(return_value=1))
             await store(results, "e", TaskResult(return_value=1))
             assert not small.table.progress  # it goes with its result
+
+    simulate(main)
+
+
+def test_an_earlier_attempt_comes_too_late_after_a_crash_too() -> None:
+    """34: for a backend as well that does not say whose result it keeps."""
+
+    class Forgetful(InMemoryResultBackend):
+        stored_attempt = ResultBackend.stored_attempt
+
+    async def main() -> None:
+        broker = InMemoryBroker().with_result_backend(Forgetful())
+        async with open_system(broker, backoff=QUICK) as sys:
+            results = sys.actor("results")
+            await store(results, "a", TaskResult(return_value="late", attempts=2))
+            crash(results)
+            early: TaskResult[Any] = TaskResult(return_value="early", attempts=1)
+            (verdict,) = await ask_again(results, SetResults((Outcome("a", early),)))
+            assert isinstance(verdict, actorq.StaleResult)
+            assert await sys.handle("a").result() == "late"
 
     simulate(main)
 

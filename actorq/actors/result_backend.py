@@ -84,6 +84,14 @@ class Ledger:
     ends: dict[str, float] = attrs.field(factory=dict)
     ending: list[tuple[float, str]] = attrs.field(factory=list)
     many_ends: int = 1024  #: from which on those are looked for that went another way
+    #: Whose result is stored, of the latest tasks: an earlier attempt's comes too late (promise 34).
+    attempts: OrderedDict[str, int] = attrs.field(factory=OrderedDict)
+
+    def note_attempt(self, task_id: str, attempt: int) -> None:
+        """Remember whose result is stored."""
+        self.attempts[task_id] = attempt
+        if len(self.attempts) > TASKS_KEPT:
+            self.attempts.popitem(last=False)
 
     def note_end(self, task_id: str, ttl: float | None, now: float) -> None:
         """A result was stored; it may replace one with another time to live."""
@@ -143,7 +151,6 @@ class Desk:
         factory=dict
     )
     logs: OrderedDict[str, ProgressLog] = attrs.field(factory=OrderedDict)
-    attempts: OrderedDict[str, int] = attrs.field(factory=OrderedDict)
 
     def log_of(self, task_id: str) -> ProgressLog:
         """The progress log of a task; a new one pushes out the oldest."""
@@ -153,17 +160,6 @@ class Desk:
             if len(self.logs) > TASKS_KEPT:
                 self.logs.popitem(last=False)
         return found
-
-    def note_attempt(self, task_id: str, attempt: int) -> None:
-        """Remember whose result is stored."""
-        self.attempts[task_id] = attempt
-        if len(self.attempts) > TASKS_KEPT:
-            self.attempts.popitem(last=False)
-
-    def forget(self, task_id: str) -> None:
-        """Its result was deleted."""
-        self.attempts.pop(task_id, None)
-        self.logs.pop(task_id, None)
 
     def wake(self, task_id: str, result: TaskResult[Any]) -> None:
         """The task has ended: answer who waits for its result or its next progress."""
@@ -243,7 +239,7 @@ class ResultBackend(Actor[ResultMessage]):
 
     def stored_attempt(self, task_id: str) -> int:
         """The attempt whose result is stored; 0 if none is known."""
-        return self._desk.attempts.get(task_id, 0)
+        return 0 if self._ledger is None else self._ledger.attempts.get(task_id, 0)
 
     # --- the actor ---
 
@@ -281,9 +277,9 @@ class ResultBackend(Actor[ResultMessage]):
                 case DeleteResult(task_id):
                     await self._guard(self.delete_result(task_id), ResultBackendError, task_id)
                     ledger = self._ledger
-                    if ledger is not None and ledger.ends:
-                        ledger.ends.pop(task_id, None)
-                    self._desk.forget(task_id)
+                    assert ledger is not None
+                    ledger.ends.pop(task_id, None)
+                    self._forget(task_id)
                 case UnsavedResult(task_id, error):
                     self._fail_waiters(task_id, error)
                     if task_id in self._desk.logs:  # nothing else would drop its progress
@@ -314,8 +310,14 @@ class ResultBackend(Actor[ResultMessage]):
                 await self.delete_result(task_id)
             except Exception:
                 log.exception("%s kept %s longer than it should", type(self).__name__, task_id)
-            self._desk.forget(task_id)
+            self._forget(task_id)
         self._set_alarm(now)
+
+    def _forget(self, task_id: str) -> None:
+        """Its result was deleted."""
+        assert self._ledger is not None
+        self._ledger.attempts.pop(task_id, None)
+        self._desk.logs.pop(task_id, None)
 
     async def _guard(self, call: Any, kind: type[ResultBackendError], task_id: str) -> Any:
         """Await a subclass's method; whatever it raises becomes a refusal of *kind*."""
@@ -355,7 +357,7 @@ class ResultBackend(Actor[ResultMessage]):
             if ttl is not None or ledger.ends:
                 ledger.note_end(task_id, ttl, now)
             if remembers:
-                self._desk.note_attempt(task_id, result.attempts)
+                ledger.note_attempt(task_id, result.attempts)
             if self._known_doubts:
                 self._known_doubts.pop(task_id, None)
             wake(task_id, result)
