@@ -2,6 +2,7 @@
 
 An engine says so in `Broker.lacks`; enqueueing and the operations refuse (`actorq.requirements` says
 what needs what), the contract suites skip.
+Result backends and schedule sources have `lacks`, too: there only the contract suites ask.
 """
 
 from __future__ import annotations
@@ -29,3 +30,8 @@ class Capability(Enum):
     BYTES = "encoded messages"  #: messages are kept as bytes, which may be damaged
     SURVIVAL = "surviving the process"  #: what was accepted is there for the next process
     SHARING = "several processes at once"  #: on one storage
+
+    # --- of result backends ---
+
+    RESULTS = "keeping results"  #: `keeps_results = False` says so
+    PROGRESS = "keeping progress"  #: the latest can be read after a restart; else it is only pushed

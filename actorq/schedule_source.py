@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from actorq.capability import Capability
 from actorq.environment import current_environment
 from actorq.errors import OptionError, ScheduleNotFound
 from actorq.message import TaskMessage
@@ -128,6 +129,9 @@ class ScheduleSource:
     The public methods may be called from any process that has the source, with or without an open
     system; a scheduler that has it too hears of the change at once.
     """
+
+    #: What it cannot do: the contract skips that by name.
+    lacks: frozenset[Capability] = frozenset()
 
     # --- to be written by an engine ---
 

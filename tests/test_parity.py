@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")
 STATEMENTS = [f"T{n:02}" for n in range(1, 57)] + [f"A{n:02}" for n in range(1, 41)]
 SECTIONS = [f"1.{n}" for n in (*range(1, 15), 16)]
-LINK = re.compile(r"\[`(test_\w+)`\]\(\.\./(tests/[\w/]+\.py)\)")
+LINK = re.compile(r"\[`(test_\w+)`\]\(\.\./((?:tests|actorq/testing/contracts)/[\w/]+\.py)\)")
 LATER = re.compile(r"with the (command line|(SQLite|Redis|PostgreSQL) engine)")
 
 
@@ -77,7 +77,7 @@ def test_no_row_is_empty(section: str) -> None:
 def test_every_test_that_is_named_is_there() -> None:
     """In the file that the link leads to."""
     links = LINK.findall(PAGE)
-    assert len(links) == PAGE.count("](../tests/")
+    assert len(links) == len(re.findall(r"\]\(\.\./(tests|actorq/testing/contracts)/", PAGE))
     for name, file in links:
         assert name in _tests_of(file), f"{file} has no {name}"
 

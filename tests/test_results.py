@@ -1,11 +1,9 @@
-"""Result backends: the suite for each of ours, eviction, and backends that fail in every way."""
+"""Result backends: eviction, and backends that fail in every way.  The rest is in the contract."""
 
 from __future__ import annotations
 
-import importlib
-import sys as python
+import math
 import traceback
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,41 +26,10 @@ from actorq import (
 )
 from actorq.engines.memory import results as memory
 from actorq.handle import ask_again
-from actorq.protocol import GetResult, IsResultReady, Outcome, SetResults
+from actorq.protocol import GetResult, IsResultReady, Lease, Outcome, SetProgress, SetResults
+from actorq.ref import ActorRef
 from actorq.testing import Tape, crash, simulate
 from queue_strategies import INJECTED, QUICK, Log, tapes
-from result_backend_suite import ResultBackendSuite, report, store
-
-
-class TestInMemoryResultBackend(ResultBackendSuite):
-    @pytest.fixture
-    def backend(self, tmp_path: Path) -> ResultBackend:
-        """In memory."""
-        return InMemoryResultBackend()
-
-
-class TestEncodedResultBackend(ResultBackendSuite):
-    @pytest.fixture
-    def backend(self, tmp_path: Path) -> ResultBackend:
-        """In memory, as bytes."""
-        return InMemoryResultBackend(encoded=True)
-
-
-class TestFileResultBackend(ResultBackendSuite):
-    @pytest.fixture
-    def backend(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ResultBackend:
-        """The example."""
-        monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "examples"))
-        example: Any = importlib.import_module("file_result_backend")
-        made: ResultBackend = example.FileResultBackend(str(tmp_path / "results"))
-        return made
-
-    def reopened(self, backend: ResultBackend) -> ResultBackend | None:
-        """On the same folder."""
-        made: ResultBackend = python.modules["file_result_backend"].FileResultBackend(
-            backend.storage_dir  # type: ignore[attr-defined]
-        )
-        return made
 
 
 # --- keeping nothing ----------------------------------------------------------------------------
@@ -179,6 +146,11 @@ def test_eviction_that_is_forgotten_itself_leaves_nobody_waiting(
     simulate(main)
 
 
+async def put(results: ActorRef[Any], task_id: str, result: TaskResult[Any]) -> None:
+    """What the pool does."""
+    assert await results.ask(SetResults((Outcome(task_id, result),))) == (None,)
+
+
 def test_without_a_limit_everything_is_kept() -> None:
     """max_stored_results=-1; replacing a result evicts nothing."""
 
@@ -187,20 +159,20 @@ def test_without_a_limit_everything_is_kept() -> None:
         async with open_system(broker) as sys:
             results = sys.actor("results")
             for n in range(500):
-                await store(results, f"t{n}", TaskResult(return_value=n))
+                await put(results, f"t{n}", TaskResult(return_value=n))
             for n in range(500):
                 assert (await results.ask(GetResult(f"t{n}"))).return_value == n
         small = InMemoryResultBackend(2)
         async with open_system(InMemoryBroker().with_result_backend(small)) as sys:
             results = sys.actor("results")
             for task_id in ("a", "b", "a", "a", "b"):
-                await store(results, task_id, TaskResult(return_value=1))
+                await put(results, task_id, TaskResult(return_value=1))
             assert await results.ask(IsResultReady("a"))
             assert await results.ask(IsResultReady("b"))
-            await report(results, "c", TaskProgress(progress=0.5))
-            await store(results, "c", TaskResult(return_value=1))
-            await store(results, "d", TaskResult(return_value=1))
-            await store(results, "e", TaskResult(return_value=1))
+            await results.ask(SetProgress("c", TaskProgress(progress=0.5), 1, Lease(math.inf)))
+            await put(results, "c", TaskResult(return_value=1))
+            await put(results, "d", TaskResult(return_value=1))
+            await put(results, "e", TaskResult(return_value=1))
             assert not small.table.progress  # it goes with its result
 
     simulate(main)
@@ -216,7 +188,7 @@ def test_an_earlier_attempt_comes_too_late_after_a_crash_too() -> None:
         broker = InMemoryBroker().with_result_backend(Forgetful())
         async with open_system(broker, backoff=QUICK) as sys:
             results = sys.actor("results")
-            await store(results, "a", TaskResult(return_value="late", attempts=2))
+            await put(results, "a", TaskResult(return_value="late", attempts=2))
             crash(results)
             early: TaskResult[Any] = TaskResult(return_value="early", attempts=1)
             (verdict,) = await ask_again(results, SetResults((Outcome("a", early),)))

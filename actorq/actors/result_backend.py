@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 
 from actorq.actor import Actor
+from actorq.capability import Capability
 from actorq.errors import (
     ResultBackendError,
     ResultGetError,
@@ -188,6 +189,8 @@ class ResultBackend(Actor[ResultMessage]):
 
     #: False for a backend that keeps nothing: waiting is then refused at once.
     keeps_results: bool = True
+    #: What it cannot do: the contract skips that by name.
+    lacks: frozenset[Capability] = frozenset()
     _desk: Desk
     _ledger: Ledger | None = None
     _wiring: Wiring

@@ -61,7 +61,7 @@ from actorq.testing.trace import Event, Kind, Trace
 
 
 if TYPE_CHECKING:
-    from actorq.testing.contracts import BrokerContract
+    from actorq.testing.contracts import BrokerContract, ResultBackendContract
 
 
 __all__ = [
@@ -90,6 +90,7 @@ __all__ = [
     "Planned",
     "Ran",
     "Reorder",
+    "ResultBackendContract",
     "Stall",
     "StallLoop",
     "Stuck",
@@ -128,7 +129,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """What is imported when it is asked for: suites, which are many modules."""
-    if name == "BrokerContract":
+    if name in ("BrokerContract", "ResultBackendContract"):
         from actorq.testing import contracts
 
         return getattr(contracts, name)

@@ -45,7 +45,7 @@ class TrioMachine(RuleBasedStateMachine):
         self._ready = self._ended = False
         self._result: Any = None  #: of the whole program: an `outcome.Outcome`
         self._player = Player(Tape())
-        self._clock = trio.testing.MockClock(autojump_threshold=0)
+        self._clock = self.new_clock()
         self._simulation = Simulation(self._player, self._clock)
         self._exit_stack = ExitStack()
         self._exit_stack.enter_context(scheduler(self._player))
@@ -66,6 +66,10 @@ class TrioMachine(RuleBasedStateMachine):
     async def session(self) -> AsyncIterator[Any]:
         """Open what the rules work on; the value is `self.opened`."""
         yield None
+
+    def new_clock(self) -> trio.testing.MockClock:
+        """The program's clock: jumps when everybody waits, so nothing in it may use threads."""
+        return trio.testing.MockClock(autojump_threshold=0)
 
     def play(self, tape: Tape) -> None:
         """Let *tape* decide the schedule from now on."""

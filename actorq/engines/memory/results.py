@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from actorq.actors.result_backend import ResultBackend
+from actorq.capability import Capability
 from actorq.errors import ResultGetError
 from actorq.progress import TaskProgress
 from actorq.result import TaskResult
@@ -61,6 +62,8 @@ class InMemoryResultBackend(ResultBackend):
     *encoded*: keep them as bytes, as backends outside the process do.
     *table*: go on with what an earlier backend left there.
     """
+
+    lacks = frozenset({Capability.SURVIVAL, Capability.SHARING})
 
     def __init__(
         self,
@@ -146,6 +149,9 @@ class DummyResultBackend(ResultBackend):
     """Keeps nothing and does not pretend: nothing is ever ready, and getting raises at once."""
 
     keeps_results = False
+    lacks = frozenset(
+        {Capability.RESULTS, Capability.PROGRESS, Capability.SURVIVAL, Capability.SHARING}
+    )
 
     async def set_result(self, task_id: str, result: TaskResult[Any]) -> None:
         """Nothing happens."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
+from actorq.capability import Capability
 from actorq.schedule_source import ScheduleSource
 from actorq.schedule_state import Schedule
 
@@ -16,6 +17,8 @@ class InMemoryScheduleSource(ScheduleSource):
     One source may serve several systems of one Trio program.  *schedules*: go on with what an earlier
     source left there.
     """
+
+    lacks = frozenset({Capability.SURVIVAL, Capability.SHARING})
 
     def __init__(self, schedules: dict[str, Schedule] | None = None) -> None:
         self.schedules: dict[str, Schedule] = {} if schedules is None else schedules

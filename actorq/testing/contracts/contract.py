@@ -27,7 +27,7 @@ F = TypeVar("F", bound=Callable[..., None])
 class Contract:
     """Subclass one of the contracts: `class TestMine(BrokerContract): factory = MyBroker`.
 
-    *factory* makes the subject.  If it takes an argument, that is an empty folder of the test's own,
+    *factory* makes the subject.  If it needs an argument, that is an empty folder of the test's own,
     as a `pathlib.Path`; called again with the same folder, it makes what another process would have on
     the same storage.
     """
@@ -49,10 +49,12 @@ class Contract:
 
     @staticmethod
     def takes_folder(factory: Callable[..., Any]) -> bool:
-        """Whether *factory* wants the folder."""
+        """Whether *factory* wants the folder; what it can do without is its own."""
         parameters = inspect.signature(factory).parameters.values()
         return any(
-            each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in parameters
+            each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+            and each.default is each.empty
+            for each in parameters
         )
 
     @classmethod
@@ -81,7 +83,7 @@ def promised(*promises: int, needs: Collection[Capability] = ()) -> Callable[[F]
     def decorate(test: F) -> F:
         @functools.wraps(test)
         def checked(self: Contract, *args: Any, **kwargs: Any) -> None:
-            missing = [each.value for each in needs if each in self.lacks()]
+            missing = sorted([each.value for each in {*needs} & {*self.lacks()}] if needs else [])
             if missing:
                 what = getattr(self.make, "__self__", type(self)).__name__
                 raise unittest.SkipTest(f"{what}: declared as lacking: {', '.join(missing)}")
