@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import random
 
+import attrs
+
 from actorq.errors import (
     NoResult,
     NotAcknowledged,
@@ -56,6 +58,19 @@ def conclude(job: Job, now: float, dice: random.Random) -> None:
         job.settlement = Settlement(
             job.fence, Ending.DEAD, reason=str(error), error=dump_error(error)
         )
+
+
+def give_up(job: Job, error: Exception) -> None:
+    """There is no further attempt after all: *error* is the task's, and its own error the cause."""
+    error.__cause__ = job.error
+    job.error = error
+    job.settlement = _dead(job, error)
+    again = load_error(dump_error(error))
+    if job.result is None:
+        labels = dict(job.message.labels)
+        job.result = TaskResult(is_err=True, error=again, labels=labels, attempts=job.fence.attempt)
+    else:
+        job.result = attrs.evolve(job.result, is_err=True, return_value=None, error=again)
 
 
 def _decide(job: Job, now: float, dice: random.Random) -> None:

@@ -105,6 +105,23 @@ def unsupported(engine: str, what: str, capability: Capability) -> UnsupportedOp
     )
 
 
+def no_pause(engine: str, task: str, pause: float) -> UnsupportedOption:
+    """The error of *task*, which asked for a pause between two attempts."""
+    return UnsupportedOption(
+        f"{engine} cannot wait {pause:g} s before the next attempt of task {task!r}: it lacks "
+        f"{named(Capability.DELAY)}; ask for none, or choose an engine that has it, such as "
+        f"InMemoryBroker"
+    )
+
+
+def unknown_task(engine: str, task: str) -> UnsupportedOption:
+    """The error of *task*, which the worker that got it does not know."""
+    return UnsupportedOption(
+        f"task {task!r} is not known to the worker that got it, and {engine} cannot hold it for one "
+        f"that knows it: it lacks {named(Capability.PARKING)}; let every worker know every task"
+    )
+
+
 def named(capability: Capability) -> str:
     """Both its names: the one in the docs, and the one to look for in the code."""
     return f"{capability.value!r} (Capability.{capability.name})"

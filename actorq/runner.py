@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from types import TracebackType
 
 import attrs
@@ -14,9 +15,10 @@ import trio
 
 from actorq import attempt, dependency_resolver, processes
 from actorq.attempt import Attempt
+from actorq.capability import Capability
 from actorq.captured_log import CapturedLog
 from actorq.chain import ChainDown, is_signal
-from actorq.conclusion import conclude
+from actorq.conclusion import conclude, give_up
 from actorq.context import Context
 from actorq.errors import ArgumentsError, NotSerializable, StaleResult, TaskTimeout
 from actorq.job import Job
@@ -26,6 +28,7 @@ from actorq.options import AckMode
 from actorq.progress import TaskProgress
 from actorq.protocol import Ending, SetProgress, Settlement
 from actorq.reporter import Pool, Reporter
+from actorq.requirements import no_pause, unknown_task
 from actorq.serialization import dump
 from actorq.wiring import Wiring
 
@@ -39,11 +42,14 @@ _GOES_ON = (Ending.RETRY, Ending.REQUEUE)
 class _Hold:
     """What a running task may do with its delivery."""
 
-    __slots__ = ("_job", "_reporter")
+    __slots__ = ("_job", "_refuse_pause", "_reporter")
 
-    def __init__(self, job: Job, reporter: Reporter) -> None:
+    def __init__(
+        self, job: Job, reporter: Reporter, refuse_pause: Callable[[Job, float], Exception | None]
+    ) -> None:
         self._job = job
         self._reporter = reporter
+        self._refuse_pause = refuse_pause
 
     @property
     def is_acked(self) -> bool:
@@ -54,6 +60,9 @@ class _Hold:
 
     async def put_back(self, delay: float) -> None:
         await trio.lowlevel.checkpoint()
+        refusal = self._refuse_pause(self._job, delay)
+        if refusal is not None:
+            raise refusal
         self._job.requeue = delay
 
 
@@ -76,6 +85,9 @@ class Runner:
         job.begun = True
         task = job.task = self._wiring.tasks.get(message.task_name)
         if task is None:
+            if Capability.PARKING in self._wiring.lacks:
+                give_up(job, unknown_task(self._wiring.engine, message.task_name))
+                return
             log.warning("task %r is not known here; it is parked", message.task_name)
             job.settlement = Settlement(job.fence, Ending.PARK)
             return
@@ -148,13 +160,25 @@ class Runner:
 
     def judge(self, job: Job) -> bool:
         """See what follows from how the job ended; True if there are hooks to hear of it."""
+        if job.task is None and job.error is not None:
+            return self._hears_of_ends  # unknown, and not to be parked
         if job.task is None or (job.settlement is not None and not job.acked):
             return False  # it was not even begun
         conclude(job, self._wiring.clock(), self._wiring.random)
+        if job.settlement is not None and job.settlement.delay:
+            refusal = self._refuse_pause(job, job.settlement.delay)
+            if refusal is not None:
+                give_up(job, refusal)
         if self._hears_of_ends:
             return True
         _close(job)
         return False
+
+    def _refuse_pause(self, job: Job, pause: float) -> Exception | None:
+        """Why the engine cannot wait before the next attempt; None if it can, or need not."""
+        if not pause or Capability.DELAY not in self._wiring.lacks:
+            return None
+        return no_pause(self._wiring.engine, job.message.task_name, pause)
 
     async def run_hooks(self, job: Job) -> None:
         """Run the hooks that hear of how an attempt ended."""
@@ -179,7 +203,8 @@ class Runner:
                 SetProgress(message.task_id, plain, job.fence.attempt, self._pool.lease)
             )
 
-        return Context(message, job.fence, report, self._wiring.system, _Hold(job, self._reporter))
+        hold = _Hold(job, self._reporter, self._refuse_pause)
+        return Context(message, job.fence, report, self._wiring.system, hold)
 
 
 def _limit(message: TaskMessage, now: float) -> tuple[float | None, bool]:

@@ -97,6 +97,8 @@ class System(Composition, Operations, Kernel):
             wire=broker.wire,
             dependencies=broker.dependencies,
             processes=Processes(processes),
+            engine=type(broker).__name__,
+            lacks=broker.lacks,
             system=self,
         )
         self._pool: ActorRef[GetPoolStatistics]

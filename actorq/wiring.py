@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from actorq.capability import Capability
 from actorq.chain import Chain
 from actorq.clock import EngineClock
 from actorq.dependencies import Dependencies
@@ -39,4 +40,6 @@ class Wiring:
     broker: ActorRef[BrokerMessage] = attrs.field(init=False)
     middleware: ActorRef[MiddlewareMessage] = attrs.field(init=False)
     processes: Processes = attrs.field(factory=Processes)
+    engine: str = "the engine"  #: its broker's class, for errors
+    lacks: frozenset[Capability] = frozenset()  #: what it cannot do
     system: System | None = None

@@ -181,6 +181,55 @@ async def test_retries_without_a_pause_need_no_delay(policy: RetryPolicy) -> Non
         assert await (await sys.enqueue(flaky)).result() == 3
 
 
+async def test_a_pause_that_a_task_asks_for_while_it_runs_is_refused() -> None:
+    """No engine can refuse it before: the attempt is the last, and says why."""
+
+    @actorq.task(retries=RetryPolicy.constant(3, base=0))
+    async def later(kind: str, ctx: actorq.Context = actorq.Depends()) -> str:
+        if kind == "retry":
+            raise actorq.Retry(5)
+        if kind == "requeue":
+            await ctx.requeue(5)
+        if ctx.attempt == 1:
+            await ctx.requeue()
+        return "done"
+
+    async with open_system(without(Capability.DELAY)) as sys:
+        for kind in ("retry", "requeue"):
+            handle = await sys.enqueue(later, kind)
+            with (
+                trio.fail_after(60),
+                pytest.raises(UnsupportedOption, match=r"Small cannot wait 5 s before .*later"),
+            ):
+                await handle.result()
+            assert (await handle.get_result()).attempts == 1 + 3 * (kind == "requeue")
+        assert await (await sys.enqueue(later, "now")).result() == "done"
+        dead = await sys.dead_tasks()
+        assert [each.attempts for each in dead] == [1, 4]
+        assert (await sys.queue_statistics()).scheduled == 0
+
+
+async def test_an_unknown_task_dies_where_it_cannot_be_parked() -> None:
+    """With its reason, and its waiter is told; a middleware hears of it."""
+    heard: list[str] = []
+
+    class Hears(actorq.Middleware):
+        def on_dead(
+            self, message: TaskMessage, result: actorq.TaskResult[Any], error: Exception
+        ) -> None:
+            heard.append(message.task_name)
+
+    broker = without(Capability.PARKING).with_middlewares(Hears())
+    async with open_system(broker) as sys:
+        handle = await sys.send(TaskMessage("1", "elsewhere:unheard_of"))
+        with trio.fail_after(60), pytest.raises(UnsupportedOption, match=r"unheard_of.*Small"):
+            await handle.result()
+        (letter,) = await sys.dead_tasks()
+        assert "PARKING" in letter.reason
+        assert await (await sys.enqueue(note, "fine")).result() == "fine"
+    assert heard == ["elsewhere:unheard_of"]
+
+
 # --- the operations ---
 
 
