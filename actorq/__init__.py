@@ -19,7 +19,8 @@ chain, clock, protocol, wiring, middleware,  what the five actors of a queue sha
 job, process_child, processes,
 dependency_resolver, captured_log, attempt,
 lifespan, slots, conclusion, reporter, runner,
-schedule_source, configuration, engine
+schedule_source, configuration, sessions,
+engine
 actors/                                      result backend, broker, middleware, worker pool, scheduler
 engines/                                     where queues, results and schedules are kept
 middlewares/                                 to be plugged in

@@ -48,8 +48,9 @@ class Configuration:
 
     def __init__(self) -> None:
         self.tasks = TaskRegistry()
-        self.result_backend: ResultBackend = self.default_result_backend()
-        self.schedule_sources: tuple[ScheduleSource, ...] = (self.default_schedule_source(),)
+        self._result_backend = self.default_result_backend()
+        source = self.default_schedule_source()
+        self._schedule_sources: tuple[ScheduleSource, ...] = () if source is None else (source,)
         self.middlewares: tuple[Middleware, ...] = ()
         self.id_generator: Callable[[], str] | None = None
         self.dependencies = Dependencies()
@@ -60,9 +61,31 @@ class Configuration:
 
     # --- choosing ---
 
-    def default_result_backend(self) -> ResultBackend:
-        """What keeps results unless `with_result_backend` says otherwise.  Each engine writes it."""
-        raise _not_written(type(self), "default_result_backend", "InMemoryResultBackend()")
+    @property
+    def result_backend(self) -> ResultBackend:
+        """What keeps results."""
+        if self._result_backend is None:
+            raise _not_chosen(type(self), "results are kept", "with_result_backend")
+        return self._result_backend
+
+    @property
+    def schedule_sources(self) -> tuple[ScheduleSource, ...]:
+        """What keeps schedules."""
+        if not self._schedule_sources:
+            raise _not_chosen(type(self), "schedules are kept", "with_schedule_source")
+        return self._schedule_sources
+
+    def fill_in(
+        self, results: Callable[[], ResultBackend], schedules: Callable[[], ScheduleSource]
+    ) -> None:
+        """Choose what nobody has chosen: as the system is opened."""
+        if self._result_backend is None:
+            self._result_backend = results()
+        self._schedule_sources = self._schedule_sources or (schedules(),)
+
+    def default_result_backend(self) -> ResultBackend | None:
+        """What keeps results unless `with_result_backend` says otherwise; None: the memory."""
+        return None
 
     def with_result_backend(self, result_backend: ResultBackend) -> Self:
         """Keep results there.  Returns this broker."""
@@ -71,12 +94,12 @@ class Configuration:
                 f"with_result_backend() expects a ResultBackend object, such as "
                 f"InMemoryResultBackend(); got {result_backend!r}"
             )
-        self.result_backend = result_backend
+        self._result_backend = result_backend
         return self
 
-    def default_schedule_source(self) -> ScheduleSource:
-        """What keeps schedules unless `with_schedule_source` says otherwise.  Each engine writes it."""
-        raise _not_written(type(self), "default_schedule_source", "InMemoryScheduleSource()")
+    def default_schedule_source(self) -> ScheduleSource | None:
+        """What keeps schedules unless `with_schedule_source` says otherwise; None: the memory."""
+        return None
 
     def with_schedule_source(self, *sources: ScheduleSource) -> Self:
         """Keep schedules there: the first takes what tasks declare, too.  Returns this broker."""
@@ -85,7 +108,7 @@ class Configuration:
                 f"with_schedule_source() expects ScheduleSource objects, such as "
                 f"InMemoryScheduleSource(); got {sources!r}"
             )
-        self.schedule_sources = sources
+        self._schedule_sources = sources
         return self
 
     def with_middlewares(self, *middlewares: Middleware) -> Self:
@@ -298,8 +321,8 @@ class Configuration:
         return self._system
 
 
-def _not_written(kind: type, method: str, example: str) -> TypeError:
-    return TypeError(
-        f"{kind.__name__} has no {method}(): write `def {method}(self): return {example}`, or return "
-        f"one of your own"
+def _not_chosen(kind: type, what: str, method: str) -> RuntimeError:
+    return RuntimeError(
+        f"where {what} is not chosen yet for this {kind.__name__}: call {method}(...), or open it, "
+        f"which keeps them in memory"
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
 from actorq.capability import Capability
 from actorq.message import Delivery, Fence, TaskMessage
@@ -24,9 +25,12 @@ from actorq.protocol import (
 )
 from actorq.queue_choice import QueueChoice
 from actorq.requirements import named, unsupported
+from actorq.result import TaskResult
+from actorq.sessions import Sessions
 
 
 __all__ = [
+    "Capability",
     "DeadTask",
     "Delivery",
     "Ending",
@@ -46,10 +50,11 @@ __all__ = [
 class Engine:
     """The methods that a `Broker` leaves to its engine.
 
-    **To be written by each**: `store`, `claim`, `settle`, `open_session`, `extend`, `lapse`, `locate`,
-    `statistics_of_queue`, `claimable`, `has_session`, `has_leases`, `outbox`; and if the outbox is kept
-    outside the process, `published`.  **With a capability**: each says which; who lacks that
-    (`Broker.lacks`) leaves it out, and what is here refuses, or does nothing where nothing is right.
+    **To be written by each**: `store`, `claim`, `settle`, `locate`, `statistics_of_queue`, `claimable`,
+    `has_leases`; without SHARING `take_back`, as sessions are kept for it in the process; and with
+    SURVIVAL what keeps the `outbox`: `published`.  **With a capability**: each says which; who
+    lacks that (`Broker.lacks`) leaves it out, and what is here refuses, or does nothing where nothing is
+    right.
 
     **Who calls**: the broker actor alone, and the next only when the last has returned; nothing else
     may change the storage, unless it is shared, and then each call is one transaction of it.
@@ -68,6 +73,9 @@ class Engine:
     nothing was stored.  Whatever else is raised here crashes the broker actor: it restarts, calls
     `startup` again, and the enqueuer is told that it is not certain (`EnqueueUncertain`).
     """
+
+    #: Seconds that a session's lease lasts, from its last sign of life.
+    lease: float
 
     # --- its life ---
 
@@ -91,7 +99,8 @@ class Engine:
     async def claim(self, session: int, limit: int, now: float) -> tuple[Delivery, ...]:
         """Lease at most *limit* ready tasks to a session, the first accepted first (37).
 
-        Nothing if the session has ended.  Each delivery has its attempt, from 1 (33), and a new token.
+        Nothing if the session has ended, else its lease is renewed.  Each delivery has its attempt, from
+        1 (33), and a new token.
         With BYTES: what cannot be decoded goes to the dead letters and to the outbox (42).
         """
         raise NotImplementedError
@@ -107,27 +116,6 @@ class Engine:
         """
         raise NotImplementedError
 
-    async def open_session(self, worker: str, now: float, queues: QueueChoice | None = None) -> int:
-        """A new session for these queues; older ones of this worker end, and lose their jobs (29).
-
-        Its number is never used twice in one life of the storage's owner.  It lasts `Broker.lease`
-        seconds from *now*, or from its last `claim` or `extend`.  *queues* is None without QUEUES.
-        """
-        raise NotImplementedError
-
-    async def extend(self, session: int, now: float) -> float | None:
-        """Renew a lease: until when; None if it was lost."""
-        raise NotImplementedError
-
-    async def lapse(self, now: float, late: float) -> None:
-        """Take back the jobs of sessions whose lease ran out; those sessions end (29).
-
-        The loop was *late* by that much: every lease is first made longer by it (35).  A job is ready
-        again, its attempt counted; at `options.max_deliveries` attempts that were no failures and no
-        requeues it is dead instead, with `WorkerLost` in the outbox.
-        """
-        raise NotImplementedError
-
     async def locate(self, task_id: str) -> str:
         """Where a task is: scheduled, ready (or parked, limited, paced), leased, done, dead, unknown."""
         raise NotImplementedError
@@ -140,27 +128,87 @@ class Engine:
         """Whether a claim might find something; asked often."""
         raise NotImplementedError
 
-    def has_session(self, session: int) -> bool:
-        """Whether a session is still good."""
-        raise NotImplementedError
-
     def has_leases(self) -> bool:
         """Whether any job is leased: only then does time pass for leases."""
         raise NotImplementedError
 
-    def sessions_ended(self) -> int:
-        """How many sessions have ended in all.
+    # --- sessions: with SHARING to be written, for they are in the storage ---
 
-        Needed only if they end elsewhere than in `open_session` and `lapse`: when it changes, somebody
-        is to be told.
+    async def open_session(self, worker: str, now: float, queues: QueueChoice | None = None) -> int:
+        """A new session for these queues; older ones of this worker end, and lose their jobs (29).
+
+        Its lease lasts `lease` seconds from *now*, or from its last `claim` or `extend`.  *queues* is
+        None without QUEUES.
         """
-        return 0
+        number = self._sessions.open(worker, now + self.lease)
+        await self.take_back()
+        return number
+
+    async def extend(self, session: int, now: float) -> float | None:
+        """Renew a lease: until when; None if it was lost."""
+        return self._sessions.extend(session, now + self.lease)
+
+    async def lapse(self, now: float, late: float) -> None:
+        """Take back the jobs of sessions whose lease ran out; those sessions end (29).
+
+        The loop was *late* by that much: every lease is first made longer by it (35).
+        """
+        if self._sessions.lapse(now, late):
+            await self.take_back()
+
+    def has_session(self, session: int) -> bool:
+        """Whether a session is still good."""
+        return session in self._sessions.good
+
+    async def take_back(self) -> None:
+        """Without SHARING: every job whose session is not good any more is ready again (29).
+
+        Its attempt counts; at `options.max_deliveries` attempts that were no requeues it is dead
+        instead, with `WorkerLost` in the outbox.  To be called in `startup` too, for the jobs of a
+        process that died.
+        """
+        raise NotImplementedError
+
+    @cached_property
+    def _sessions(self) -> Sessions:
+        return Sessions()
+
+    def sessions_ended(self) -> int:
+        """How many sessions have ended in all: when it changes, somebody is to be told."""
+        return self._sessions.ended
 
     # --- ends that no worker reports ---
 
     def outbox(self) -> deque[Outcome]:
-        """Ends that no worker reports, the oldest first: their results are to be stored."""
-        raise NotImplementedError
+        """Ends that no worker reports, the oldest first: their results are to be stored.
+
+        Kept here in the process unless overridden: a storage that survives it appends them in `startup`
+        again, after `clear()`.
+        """
+        return self._outbox
+
+    @cached_property
+    def _outbox(self) -> deque[Outcome]:
+        return deque()
+
+    def report_end(
+        self,
+        task_id: str,
+        error: Exception,
+        *,
+        attempts: int = 1,
+        message: TaskMessage | None = None,
+    ) -> None:
+        """Put a task that was given up into the `outbox`; *message*, if it can be read, for its labels.
+
+        Calls no method of the storage: the caller stores that this end is still to be told.
+        """
+        labels = {} if message is None else dict(message.labels)
+        result: TaskResult[Any] = TaskResult(
+            is_err=True, error=error, labels=labels, attempts=max(attempts, 1)
+        )
+        ttl = None if message is None else message.options.result_ttl
+        self.outbox().append(Outcome(task_id, result, ttl=ttl, message=message))
 
     async def published(self, count: int) -> None:
         """The first *count* of the outbox are stored in the result backend: take them out.
@@ -248,15 +296,16 @@ class Engine:
 
 #: What every engine writes.
 ALWAYS: Final = (
-    *("store", "claim", "settle", "open_session", "extend", "lapse", "locate"),
-    *("statistics_of_queue", "claimable", "has_session", "has_leases", "outbox"),
+    *("store", "claim", "settle", "locate", "statistics_of_queue", "claimable", "has_leases"),
 )
+SESSIONS: Final = ("open_session", "extend", "lapse", "has_session", "sessions_ended")
 #: What an engine writes that does not lack the capability.
 FOR: Final[Mapping[Capability, tuple[str, ...]]] = {
     Capability.DELAY: ("next_due", "promote"),
     Capability.EXPIRY: ("next_due", "promote"),
     Capability.RATE: ("next_due", "promote"),
     Capability.CANCELLATION: ("revoke", "ending", "has_notices", "take_notices"),
+    Capability.SHARING: SESSIONS,
     Capability.PARKING: ("release",),
     Capability.DEAD_LETTERS: ("dead_tasks", "dead_task", "replay", "purge_dead"),
     Capability.LISTING: ("queued_tasks",),
@@ -276,6 +325,8 @@ def check_engine(kind: type[Engine], lacks: object) -> None:
             f"frozenset({{Capability.PRIORITY, Capability.RATE}}); got {lacks!r}"
         )
     missing = _missing(kind, ALWAYS)
+    if Capability.SHARING in lacks and _missing(kind, SESSIONS):
+        missing += _missing(kind, ("take_back",))
     why = dict.fromkeys(missing, "every engine needs it")
     for capability, methods in FOR.items():
         if capability not in lacks:
@@ -287,7 +338,7 @@ def check_engine(kind: type[Engine], lacks: object) -> None:
             f"{name} does not implement {listed}; see actorq.engine.Engine, and declare what it cannot "
             f"do: `lacks = frozenset({{Capability....}})`"
         )
-    for each in (*ALWAYS, *[method for methods in FOR.values() for method in methods]):
+    for each in (*ALWAYS, "take_back", *[method for methods in FOR.values() for method in methods]):
         ours = inspect.iscoroutinefunction(getattr(Engine, each))
         if inspect.iscoroutinefunction(inspect.unwrap(getattr(kind, each))) is not ours:
             how = "an `async def`" if ours else "a plain `def`"

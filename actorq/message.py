@@ -58,6 +58,14 @@ class TaskMessage:
         """The caller's own metadata."""
         return self.options.labels
 
+    def is_same_call(self, other: TaskMessage) -> bool:
+        """Whether both call the same task with the same arguments."""
+        return (
+            self.task_name == other.task_name
+            and self.args == other.args
+            and self.kwargs == other.kwargs
+        )
+
     def with_labels(self, **labels: Any) -> TaskMessage:
         """A copy with *labels* added: for middlewares."""
         options = self.options.updated({"labels": labels}, where="with_labels()")

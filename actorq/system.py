@@ -28,6 +28,8 @@ from actorq.composition.methods import Composition
 from actorq.composition.prepared import Prepared, message_of
 from actorq.engine import check_engine
 from actorq.engines.memory.broker import InMemoryBroker
+from actorq.engines.memory.results import InMemoryResultBackend
+from actorq.engines.memory.schedules import InMemoryScheduleSource
 from actorq.environment import current_environment
 from actorq.errors import (
     ActorFailed,
@@ -505,6 +507,7 @@ async def open_system(
             "this broker is open in another system already; make one broker for each open_system()"
         )
     check_engine(type(broker), broker.lacks)
+    broker.fill_in(InMemoryResultBackend, InMemoryScheduleSource)
     _check_backend(broker.result_backend)
     for middleware in broker.middlewares:
         if middleware._system is not None and middleware._system.is_open:

@@ -14,12 +14,8 @@ from actorq import (
     Broker,
     Capability,
     InMemoryBroker,
-    InMemoryResultBackend,
-    InMemoryScheduleSource,
     LetterReason,
-    ResultBackend,
     RetryPolicy,
-    ScheduleSource,
     System,
     TaskMessage,
     UnsupportedOption,
@@ -323,19 +319,13 @@ def test_a_slot_that_cancels_the_one_before_is_refused(caplog: pytest.LogCapture
 class Bare(Broker):
     """Nothing that a queue needs."""
 
-    def default_result_backend(self) -> ResultBackend:
-        return InMemoryResultBackend()
 
-    def default_schedule_source(self) -> ScheduleSource:
-        return InMemoryScheduleSource()
-
-
-@pytest.mark.parametrize("method", ["default_result_backend", "default_schedule_source"])
-def test_a_broker_says_where_results_and_schedules_are_kept(method: str) -> None:
-    """Told when it is made, with the line to write."""
-    kind = type("Odd", (Bare,), {method: getattr(Broker, method)})
-    with pytest.raises(TypeError, match=rf"Odd has no {method}\(\): write `def {method}\(self\):"):
-        kind()
+def test_what_nobody_has_chosen_is_told() -> None:
+    """Until it is opened, which chooses the memory."""
+    with pytest.raises(RuntimeError, match=r"results .* this Bare: call with_result_backend\("):
+        Bare().result_backend  # noqa: B018
+    with pytest.raises(RuntimeError, match=r"schedules .* this Bare: call with_schedule_source\("):
+        Bare().schedule_sources  # noqa: B018
 
 
 @pytest.mark.parametrize("lacks", [{"delay"}, frozenset({"DELAY"}), [Capability.DELAY], None, "x"])
@@ -420,8 +410,13 @@ async def test_the_defaults_refuse_or_do_nothing() -> None:
 
 def test_every_method_is_said_to_be_needed_or_not() -> None:
     """A new one is given its place."""
-    free = {"startup", "shutdown", "sessions_ended", "published"}
-    placed = {*ALWAYS, *free, *(method for methods in FOR.values() for method in methods)}
+    free = {"startup", "shutdown", "outbox", "report_end", "published"}
+    placed = {
+        *ALWAYS,
+        *free,
+        "take_back",
+        *(method for methods in FOR.values() for method in methods),
+    }
     assert placed == {name for name in vars(Engine) if not name.startswith("_")}
 
 

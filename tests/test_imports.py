@@ -51,7 +51,7 @@ LAYERS: dict[str, set[str]] = {
         *("configuration", "engine"),
         *("attempt", "captured_log", "chain", "clock", "conclusion", "dependency_resolver", "job"),
         *("lifespan", "middleware", "process_child", "processes", "protocol", "reporter"),
-        *("runner", "slots", "wiring"),
+        *("runner", "sessions", "slots", "wiring"),
         "schedule_source",
     },
     "the five actors": {"actors"},
@@ -65,7 +65,7 @@ LAYERS: dict[str, set[str]] = {
 PURE = {
     *("errors", "ids", "environment", "dead_letters", "restart", "signals", "statistics"),
     *(LAYERS["values: what travels"] - {"terms", "task"}),
-    *("middleware", "slots", "engines.memory.lease", "engines.memory.sealed"),
+    *("middleware", "sessions", "slots", "engines.memory.lease", "engines.memory.sealed"),
 }
 #: No Trio in these, but behind them: their messages are the kernel's `Message`, which lives beside
 #: the ref; their states run without an event loop all the same.

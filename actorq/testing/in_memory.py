@@ -32,8 +32,9 @@ class StandIn(InMemoryBroker):
         self.dependencies = original.dependencies  # the same: overrides may be set on either
         self.lifespan = original.lifespan
         self.wire = original.wire
-        if not original.result_backend.keeps_results:
-            self.result_backend = DummyResultBackend()
+        chosen = original._result_backend
+        if chosen is not None and not chosen.keeps_results:
+            self.with_result_backend(DummyResultBackend())
         self.original = original
 
     @property

@@ -814,12 +814,7 @@ def _check_same_call(known: TaskMessage, other: TaskMessage) -> None:
     unique = None if known.terms is None else known.terms.unique
     if unique is not None and unique.on_conflict is OnConflict.DEBOUNCE:
         return  # it may have taken the arguments of a later call
-    same = (
-        known.task_name == other.task_name
-        and known.args == other.args
-        and known.kwargs == other.kwargs
-    )
-    if not same:
+    if not known.is_same_call(other):
         raise DuplicateTaskId(
             f"task id {other.task_id!r} belongs to another call already: {known.task_name}; "
             f"choose another task_id"
