@@ -39,60 +39,43 @@ current_process: ContextVar[str] = ContextVar("actorq_process", default="")
 
 
 class TracedReply(Reply[Any]):
-    """A reply that somebody listens to; until it is settled, its content is who that is, and of what."""
+    """A reply that somebody listens to.
+
+    Until it is settled, its content is the recorder, who asked whom, and what.
+    """
 
     __slots__ = ()
 
     @trio.lowlevel.enable_ki_protection
     def _settle(self, state: Any, content: Any) -> bool:
-        asked = self._content
-        if type(asked) is not _Asked or self._state is not State.PENDING:
-            return super()._settle(state, content)
-        asked.settled(content, failed=state is State.ERROR)
-        # what is called now, in the answerer's step, speaks for who asked
-        asked.recorder.spokesman = asked.asker if self._then is not None else ""
+        if self._state is not _PENDING:
+            return _settle(self, state, content)
+        recorder, asker, target, message = self._content
+        if state is _ERROR:  # in words at once: to keep an error is to keep its frames
+            word = f"{type(message).__name__} ✗ {brief_error(content)}"
+            recorder.add(Kind.FAILED, target, asker, word, NOTHING, message)
+        else:
+            recorder.add(Kind.ANSWERED, target, asker, "", content, message)
+        if self._then is None:
+            return _settle(self, state, content)
+        recorder.spokesman = asker  # what is called now runs in the answerer's step
         try:
-            return super()._settle(state, content)
+            return _settle(self, state, content)
         finally:
-            asked.recorder.spokesman = ""
+            recorder.spokesman = ""
 
     @trio.lowlevel.enable_ki_protection
     def _abort(self, raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-        asked, self._content = self._content, None
-        if type(asked) is _Asked:
-            asked.abandoned()
+        recorder, asker, target, message = self._content
+        word = f"is cancelled, and no longer waits for {target} ({type(message).__name__})"
+        recorder.add(Kind.GAVE_UP, asker, "", word, NOTHING, message)
+        self._content = None
         return super()._abort(raise_cancel)
 
 
-class _Asked:
-    """An ask on its way."""
-
-    __slots__ = ("asker", "message", "recorder", "target")
-
-    def __init__(self, recorder: Recorder, asker: str, target: str, message: Any) -> None:
-        self.recorder = recorder
-        self.asker = asker
-        self.target = target
-        self.message = message
-
-    def settled(self, content: Any, *, failed: bool) -> None:
-        kind = type(self.message).__name__
-        if failed:
-            word = f"{kind} ✗ {brief_error(content)}"  # now: to keep an error is to keep its frames
-            self._add(Kind.FAILED, word)
-        elif content is None or (type(content) is tuple and all(each is None for each in content)):
-            self._add(Kind.ANSWERED, f"{kind} ok")
-        else:
-            self._add(Kind.ANSWERED, f"{kind} =", content)
-
-    def _add(self, kind: Kind, word: str, about: Any = NOTHING) -> None:
-        self.recorder.add(kind, self.target, self.asker, word, about, self.message)
-
-    def abandoned(self) -> None:
-        word = (
-            f"is cancelled, and no longer waits for {self.target} ({type(self.message).__name__})"
-        )
-        self.recorder.add(Kind.GAVE_UP, self.asker, word=word, message=self.message)
+_settle = Reply._settle
+_PENDING, _ERROR = State.PENDING, State.ERROR
+_SENT, _HANDLES = Kind.SENT, Kind.HANDLES
 
 
 class Recorder(Tap):
@@ -103,8 +86,9 @@ class Recorder(Tap):
         self.also: list[Trace] = []  #: others that want to be filled from now on
         self._now = now
         self._append = trace._kept.append
-        self._cells: weakref.WeakKeyDictionary[Cell, str] = weakref.WeakKeyDictionary()
-        self._tasks: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        # by id and weak, which is a third of what a WeakKeyDictionary takes
+        self._names: dict[int, tuple[weakref.ref[Any], str]] = {}
+        self._calls: dict[str, str] = {}  #: names of jobs, by task id
         self._letters: weakref.WeakSet[DeadLetters] = weakref.WeakSet()
         self._crashed: set[str] = set()  #: actors of whose crash the trace has told already
         self.spokesman = ""  #: in whose name the code runs that runs now, if not in its task's
@@ -123,15 +107,16 @@ class Recorder(Tap):
         raw = (self._now(), kind, source, target, word, about, message)
         self.trace.total += 1
         self._append(raw)
-        for trace in self.also:
-            trace.total += 1
-            trace._kept.append(raw)
+        if self.also:
+            for trace in self.also:
+                trace.total += 1
+                trace._kept.append(raw)
 
     # --- names ---
 
     def name_task(self, task: trio.lowlevel.Task, name: str) -> None:
         """Call *task* so."""
-        self._tasks[task] = self._own(name)
+        self._names[id(task)] = (weakref.ref(task), self._own(name))
 
     def who(self) -> str:
         """In whose name this code runs."""
@@ -139,7 +124,7 @@ class Recorder(Tap):
             return self.spokesman
         slot = current_slot.get()
         if slot is not None and slot.job is not None:
-            return _within(current_process.get(), name_of_call(slot.job.message))
+            return self.name_of_job(slot.job, current_process.get())
         cell = running_cell.get()
         if cell is not None:
             return self.name_of_actor(cell)
@@ -148,29 +133,39 @@ class Recorder(Tap):
         except RuntimeError:
             return "trio"  # a callback of the loop's
 
+    def name_of_job(self, job: Job, process: str) -> str:
+        """Its task's name, and the call's id."""
+        message = job.message
+        name = self._calls.get(message.task_id)
+        if name is None:
+            name = self._calls[message.task_id] = name_of_call(message)
+        return f"{process}/{name}" if process else name
+
     def name_of_actor(self, cell: Cell) -> str:
         """An actor's name, with its process, and a number if another had it before."""
-        name = self._cells.get(cell)
-        if name is None:
-            name = self._cells[cell] = self._own(_within(current_process.get(), cell.name))
+        known = self._names.get(id(cell))
+        if known is not None and known[0]() is cell:
+            return known[1]
+        name = self._own(_within(current_process.get(), cell.name))
+        self._names[id(cell)] = (weakref.ref(cell), name)
         return name
 
     def name_of_task(self, task: trio.lowlevel.Task) -> str:
         """What a task is called that belongs to no actor."""
-        name = self._tasks.get(task)
-        if name is None:
-            process = task.context.get(current_process, "")
-            short = cut(task.name.rpartition(".")[2], 24)
-            name = self._own(short if short == process else _within(process, short))
-            self._tasks[task] = name
+        known = self._names.get(id(task))
+        if known is not None and known[0]() is task:
+            return known[1]
+        process = task.context.get(current_process, "")
+        short = cut(task.name.rpartition(".")[2], 24)
+        name = self._own(short if short == process else _within(process, short))
+        self._names[id(task)] = (weakref.ref(task), name)
         return name
 
     def name_of(self, task: trio.lowlevel.Task) -> str:
         """What any task is called: as the actor whose loop it is, as the job that it runs."""
         slot = task.context.get(current_slot)
-        process = task.context.get(current_process, "")
         if slot is not None and slot.job is not None:
-            return _within(process, name_of_call(slot.job.message))
+            return self.name_of_job(slot.job, task.context.get(current_process, ""))
         cell = task.context.get(running_cell)
         if cell is not None and cell.loop_task is task:
             return self.name_of_actor(cell)
@@ -204,13 +199,13 @@ class Recorder(Tap):
             message, reply = item.message, item.reply
             if type(reply) is Reply:
                 reply.__class__ = TracedReply
-                reply._content = _Asked(self, source, target, message)
-        self.add(Kind.SENT, source, target, "", message, message)
+                reply._content = (self, source, target, message)
+        self.add(_SENT, source, target, "", message, message)
         return False
 
     def handling(self, cell: Cell, message: Any) -> None:
         """A handler is about to begin."""
-        self.add(Kind.HANDLES, self.name_of_actor(cell), "", "handles", message, message)
+        self.add(_HANDLES, self.name_of_actor(cell), "", "handles", message, message)
 
     def died(self, cell: Cell, error: BaseException | None) -> None:
         """A life has ended."""
@@ -262,7 +257,7 @@ class Recorder(Tap):
             take(batch)
 
         async def on_job(job: Job, scope: trio.CancelScope) -> None:
-            call = _within(process, name_of_call(job.message))
+            call = self.name_of_job(job, process)
             self.add(Kind.BEGAN, call, word=f"begins, attempt {job.fence.attempt}")
             try:
                 await perform(job, scope)

@@ -133,7 +133,10 @@ class Simulation(Tap):
         self.leapt = 0.0  #: seconds by which the wall clock is ahead of what it would show
         self.listeners: list[Tap] = []
         trace = wanted.get()
-        self.recorder = Recorder(Trace() if trace is None else trace, clock.current_time)
+        self.recorder = Recorder(
+            Trace() if trace is None else trace,
+            lambda: clock._virtual_base,  # its time, as long as its rate is 0
+        )
         self.witness = Witness(self)
         self.limit = math.inf  #: when it will be given up
         self.stuck_at = 0  #: if it was: the last event before
@@ -172,6 +175,8 @@ class Simulation(Tap):
     def takes(self, cell: Cell, item: Any) -> bool:
         """Something is sent; the first that takes it has it."""
         self.recorder.takes(cell, item)
+        if not self.listeners:
+            return False
         taken = [each.takes(cell, item) for each in tuple(self.listeners)]  # all are to hear it
         return any(taken)
 
@@ -183,8 +188,9 @@ class Simulation(Tap):
     def handling(self, cell: Cell, message: Any) -> None:
         """A handler is about to begin."""
         self.recorder.handling(cell, message)
-        for each in tuple(self.listeners):
-            each.handling(cell, message)
+        if self.listeners:
+            for each in tuple(self.listeners):
+                each.handling(cell, message)
 
     def died(self, cell: Cell, error: BaseException | None) -> None:
         """A life has ended."""

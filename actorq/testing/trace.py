@@ -18,21 +18,34 @@ import attrs
 from actorq.actors.broker import _Sweep as Sweep
 from actorq.actors.worker_pool import Renew
 from actorq.protocol import Allow, Extend, NextNotices, OpenSession, TaskKnown
-from actorq.testing.brief import WIDTH, brief, brief_error, cut
+from actorq.testing.brief import WIDTH, brief, cut
 
 
 class Kind(Enum):
-    """What sort of thing happened; the value is the arrow, or the mark, in the listing."""
+    """What sort of thing happened."""
 
-    SENT = "→"  #: source told or asked target
-    ANSWERED = "⇢"  #: source answered target
-    FAILED = "⇢ "  #: likewise, with an error
-    HANDLES = "·"  #: source begins with a message
-    GAVE_UP = "✗ "  #: source was cancelled, and waits for an answer no longer
-    BEGAN = "●"  #: a life of an actor, a job, a process
-    ENDED = "○"  #: likewise, in good order
-    CRASHED = "✗"  #: likewise, and not
-    NOTED = "!"  #: a fault that was injected, or what the test itself said
+    SENT = "sent"  #: source told or asked target
+    ANSWERED = "answered"  #: source answered target
+    FAILED = "failed"  #: likewise, with an error
+    HANDLES = "handles"  #: source begins with a message, or with what its timer has for it
+    GAVE_UP = "gave up"  #: source was cancelled, and waits for an answer no longer
+    BEGAN = "began"  #: a life of an actor, an attempt of a job
+    ENDED = "ended"  #: likewise, in good order
+    CRASHED = "crashed"  #: likewise, and not; or a message was lost
+    NOTED = "noted"  #: what a test, a fault or a simulated process did
+
+
+_MARKS: Final = {
+    Kind.SENT: "→",
+    Kind.ANSWERED: "⇢",
+    Kind.FAILED: "⇢",
+    Kind.HANDLES: "·",
+    Kind.GAVE_UP: "✗",
+    Kind.BEGAN: "●",
+    Kind.ENDED: "○",
+    Kind.CRASHED: "✗",
+    Kind.NOTED: "!",
+}
 
 
 #: Where the simulations that begin in this context are recorded; None: each in a trace of its own.
@@ -105,11 +118,23 @@ class Trace:
 
         That is how a failing simulation shows it; `print(trace)` shows everything.
         """
-        events = [event for event in self.events if until is None or event.number <= until]
-        told = [event for event in events if type(event.message) not in ROUTINE]
-        lines = list(_listed(told))[-number:]
+        chosen: list[tuple[int, Raw]] = []
+        routine = False
+        for event_number, raw in zip(
+            range(self.total, self.dropped, -1), reversed(self._kept), strict=True
+        ):
+            if until is not None and event_number > until:
+                continue
+            if type(raw[-1]) in ROUTINE:
+                routine = True
+            else:
+                chosen.append((event_number, raw))
+                if len(chosen) == 2 * number:  # of which some may be no news
+                    break
+        events = [_event(event_number, raw) for event_number, raw in reversed(chosen)]
+        lines = list(_listed(events))[-number:]
         older = lines[0].number - 1 if lines else 0
-        return _table(lines, older, routine=len(events) > len(told))
+        return _table(lines, older, routine=routine)
 
     def __str__(self) -> str:
         return _table(list(_listed(self.events)), self.dropped)
@@ -120,11 +145,17 @@ class Trace:
 
 def _event(number: int, raw: Raw) -> Event:
     at, kind, source, target, word, about, message = raw
-    text = word
-    if about is not _NOTHING:
-        told = brief_error(about) if isinstance(about, BaseException) else brief(about)
-        text = f"{word} {told}" if word else told
+    if kind is Kind.ANSWERED:
+        text = f"{type(message).__name__} {'ok' if _is_ok(about) else f'= {brief(about)}'}"
+    elif about is _NOTHING:
+        text = word
+    else:
+        text = f"{word} {brief(about)}".lstrip()
     return Event(number, at, kind, source, target, cut(text, WIDTH), message)
+
+
+def _is_ok(answer: object) -> bool:
+    return answer is None or (type(answer) is tuple and all(each is None for each in answer))
 
 
 class _Nothing(Enum):
@@ -166,7 +197,7 @@ def _table(events: list[Event], older: int, *, routine: bool = False) -> str:
 
 
 def _line(event: Event, source: int, target: int) -> str:
-    mark = event.kind.value.strip()
+    mark = _MARKS[event.kind]
     whom = f"{event.target:<{target}}" if event.target else ""
     if event.target:
         return f"{event.at:9.3f}  {event.source:<{source}} {mark} {whom}  {event.text}".rstrip()
