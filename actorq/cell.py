@@ -78,7 +78,8 @@ class Cell:
         self.state = "starting"
         self.end_reason: str | None = None  #: set once it has ended for good
         self.ended = trio.Event()
-        self.watchers: weakref.WeakSet[Cell] = weakref.WeakSet()  #: the dead ones fall out
+        #: In the order in which they came; the dead ones fall out.
+        self.watchers: weakref.WeakKeyDictionary[Cell, None] = weakref.WeakKeyDictionary()
         self.loop_task: trio.lowlevel.Task | None = None
         self.when_waiting: Callable[[], None] | None = None  #: called when its loop begins to wait
         self.waiting_on: Cell | None = None  #: the actor that this one's loop waits for
@@ -142,12 +143,12 @@ class Cell:
         if self.end_reason is not None:
             watcher.mailbox.push_signal(Terminated(self.ref, self.end_reason))
         else:
-            self.watchers.add(watcher)
+            self.watchers[watcher] = None
 
     @trio.lowlevel.enable_ki_protection
     def unwatch(self, watcher: Cell) -> None:
         """Undo `watch`, even if the signal is queued already."""
-        self.watchers.discard(watcher)
+        self.watchers.pop(watcher, None)
         signals = watcher.mailbox.signals
         for signal in [each for each in signals if type(each) is Terminated]:
             if signal.ref is self.ref:
@@ -162,7 +163,7 @@ class Cell:
         self.state = "stopped"
         for item in self.mailbox.empty():
             self.bury(item, LetterReason.UNDELIVERED)
-        for watcher in self.watchers:
+        for watcher in tuple(self.watchers):
             watcher.mailbox.push_signal(Terminated(self.ref, reason))
         self.watchers.clear()
         self.ended.set()

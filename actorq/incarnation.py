@@ -65,7 +65,7 @@ class Incarnation:
         self.timers = Timers(cell.mailbox.push_signal, self.start_soon)
         self._item: Any = _NOTHING  #: what is being handled: a bare tell or an Envelope
         self._reply: Reply[Any] | None = None  #: its reply, unless it was deferred
-        self._deferred: set[Reply[Any]] = set()
+        self._deferred: dict[Reply[Any], None] = {}  #: in the order in which they were put off
         self._halting = False
 
     def defer(self) -> Reply[Any]:

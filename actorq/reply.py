@@ -48,7 +48,7 @@ class Reply(Generic[R]):
         self._task: trio.lowlevel.Task | None = None
         self._asker: Cell | None = None  #: the actor whose loop waits for this, if one does
         self._then: Callable[[Reply[R]], None] | None = None  #: called when settled
-        self._owner: set[Reply[Any]] | None = None  #: the deferred replies of an incarnation
+        self._owner: dict[Reply[Any], None] | None = None  #: an incarnation's deferred replies
 
     @property
     def abandoned(self) -> bool:
@@ -77,7 +77,7 @@ class Reply(Generic[R]):
 
     def _settle(self, state: _State, content: Any) -> bool:
         if self._owner is not None:
-            self._owner.discard(self)
+            self._owner.pop(self, None)
             self._owner = None
         if self._state is not _PENDING:
             return False
@@ -109,11 +109,11 @@ class Reply(Generic[R]):
             self._asker.waiting_on = None
             self._asker = None
 
-    def _defer(self, owner: set[Reply[Any]]) -> None:
-        """Put the reply aside; *owner* is the set of those that end with its incarnation."""
+    def _defer(self, owner: dict[Reply[Any], None]) -> None:
+        """Put the reply aside; *owner* has those that end with its incarnation, oldest first."""
         if self._state is _PENDING:
             self._owner = owner
-            owner.add(self)
+            owner[self] = None
             self._unblock_asker()  # promise 17: a deferred reply blocks no loop
 
     def _abandon(self) -> None:
@@ -126,7 +126,7 @@ class Reply(Generic[R]):
         self._task = None
         self._unblock_asker()
         if self._owner is not None:
-            self._owner.discard(self)
+            self._owner.pop(self, None)
             self._owner = None
         return Abort.SUCCEEDED
 

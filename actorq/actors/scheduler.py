@@ -196,7 +196,7 @@ class Scheduler(Actor[TaskAdded]):
             except (OptionError, ArgumentsError, NotSerializable):  # and it will not be otherwise
                 log.exception("a schedule that %r declares is impossible", task.name)
             desk.undeclared.remove(task)
-        for schedule_id in desk.changed - desk.busy:
+        for schedule_id in sorted(desk.changed - desk.busy):
             desk.changed.discard(schedule_id)
             try:
                 found = await desk.source.fetch(schedule_id)

@@ -64,13 +64,15 @@ class TracedReply(Reply[Any]):
         finally:
             recorder.spokesman = ""
 
-    @trio.lowlevel.enable_ki_protection
-    def _abort(self, raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-        recorder, asker, target, message = self._content
-        word = f"is cancelled, and no longer waits for {target} ({type(message).__name__})"
-        recorder.add(Kind.GAVE_UP, asker, "", word, NOTHING, message)
-        self._content = None
-        return super()._abort(raise_cancel)
+    async def _wait(self) -> Any:
+        try:
+            return await super()._wait()
+        except trio.Cancelled:
+            # told when its task runs: Trio cancels those of a scope in no order
+            recorder, asker, target, message = self._content
+            word = f"is cancelled, and no longer waits for {target} ({type(message).__name__})"
+            recorder.add(Kind.GAVE_UP, asker, "", word, NOTHING, message)
+            raise
 
 
 _settle = Reply._settle

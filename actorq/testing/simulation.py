@@ -31,7 +31,7 @@ from actorq.testing.recorder import Recorder
 from actorq.testing.tally import TALLY
 from actorq.testing.tape import Player, Tape, as_tape, scheduler
 from actorq.testing.trace import Trace, wanted
-from actorq.testing.waits import Wait, told, waits_below
+from actorq.testing.waits import Wait, in_order_below, told, waits_below
 from actorq.whereabouts import sits_at, tasks_below
 
 
@@ -322,7 +322,7 @@ def _name_of(function: object) -> str:
 def who_is_where() -> str:
     """Every task, indented as it is nested, with the innermost line that is not Trio's."""
     lines: list[str] = []
-    for depth, task in tasks_below(trio.lowlevel.current_root_task()):
+    for depth, task in in_order_below(trio.lowlevel.current_root_task()):
         where = sits_at(task)
         lines.append(f"{'  ' * depth}{task.name}{where and ': ' + where}")
     return "\n".join(lines)

@@ -23,7 +23,6 @@ from actorq.job import current_slot
 from actorq.ref import ActorRef
 from actorq.supervisor import Supervisor
 from actorq.testing.brief import brief, brief_id, cut
-from actorq.whereabouts import tasks_below
 
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def waits_below(
 
     *limit* is the simulation's own deadline, of which there is nothing to tell.
     """
-    tasks = [task for _, task in tasks_below(root) if not _is_trio_s(task)]
+    tasks = [task for _, task in in_order_below(root) if not _is_trio_s(task)]
     reader = _Reader(tasks, recorder, limit)
     return tuple(
         Wait(task, recorder.name_of(task), "nothing: its process was killed or stopped")
@@ -130,6 +129,15 @@ def _chains(waits: tuple[Wait, ...], by_task: dict[Task, Wait]) -> Iterator[list
             else:
                 left -= 1
                 yield chain
+
+
+def in_order_below(task: Task | None, depth: int = 0) -> Iterator[tuple[int, Task]]:
+    """*task* and all below it, each with its depth, siblings in the order of their creation."""
+    if task is not None:
+        yield depth, task
+        for nursery in task.child_nurseries:
+            for child in _in_order(nursery.child_tasks):
+                yield from in_order_below(child, depth + 1)
 
 
 def _is_trio_s(task: Task) -> bool:

@@ -22,7 +22,7 @@ class InMemoryScheduleSource(ScheduleSource):
 
     def __init__(self, schedules: dict[str, Schedule] | None = None) -> None:
         self.schedules: dict[str, Schedule] = {} if schedules is None else schedules
-        self._watchers: set[Callable[[str | None], None]] = set()
+        self._watchers: dict[Callable[[str | None], None], None] = {}
 
     async def load(self) -> Sequence[Schedule]:
         """All of them.  Always a checkpoint."""
@@ -53,12 +53,12 @@ class InMemoryScheduleSource(ScheduleSource):
 
     async def watch(self, changed: Callable[[str | None], None]) -> None:
         """Nothing is lost here, so there is no timer."""
-        self._watchers.add(changed)
+        self._watchers[changed] = None
         try:
             changed(None)  # what was announced before we came
             await trio.sleep_forever()
         finally:
-            self._watchers.discard(changed)
+            self._watchers.pop(changed, None)
 
     def __repr__(self) -> str:
         return f"<InMemoryScheduleSource: {len(self.schedules)} schedules>"
