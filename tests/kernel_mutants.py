@@ -293,10 +293,10 @@ def circles_are_not_seen(patch: pytest.MonkeyPatch) -> None:
 
 @mutant(17, "sees a circle where a reply was deferred")
 def deferred_replies_block(patch: pytest.MonkeyPatch) -> None:
-    def defer(self: Reply[Any], owner: set[Reply[Any]]) -> None:
+    def defer(self: Reply[Any], owner: dict[Reply[Any], None]) -> None:
         if self._state is _PENDING:
             self._owner = owner
-            owner.add(self)
+            owner[self] = None
 
     patch.setattr(Reply, "_defer", defer)
 
@@ -494,7 +494,7 @@ def watchers_are_told_twice(patch: pytest.MonkeyPatch) -> None:
 
 @mutant(26, "tells who begins to watch a dead actor nothing")
 def watching_the_dead_tells_nothing(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Cell, "watch", lambda self, watcher: self.watchers.add(watcher))
+    patch.setattr(Cell, "watch", lambda self, watcher: self.watchers.update({watcher: None}))
 
 
 @mutant(27, "starts children all at once")

@@ -49,7 +49,7 @@ class TracedReply(Reply[Any]):
     @trio.lowlevel.enable_ki_protection
     def _settle(self, state: Any, content: Any) -> bool:
         if self._state is not _PENDING:
-            return _settle(self, state, content)
+            return Reply._settle(self, state, content)
         recorder, asker, target, message = self._content
         if state is _ERROR:  # in words at once: to keep an error is to keep its frames
             word = f"{type(message).__name__} ✗ {brief_error(content)}"
@@ -57,10 +57,10 @@ class TracedReply(Reply[Any]):
         else:
             recorder.add(Kind.ANSWERED, target, asker, "", content, message)
         if self._then is None:
-            return _settle(self, state, content)
+            return Reply._settle(self, state, content)
         recorder.spokesman = asker  # what is called now runs in the answerer's step
         try:
-            return _settle(self, state, content)
+            return Reply._settle(self, state, content)
         finally:
             recorder.spokesman = ""
 
@@ -75,7 +75,6 @@ class TracedReply(Reply[Any]):
             raise
 
 
-_settle = Reply._settle
 _PENDING, _ERROR = State.PENDING, State.ERROR
 _SENT, _HANDLES = Kind.SENT, Kind.HANDLES
 
@@ -276,10 +275,10 @@ class Recorder(Tap):
             self.add(Kind.CRASHED, call, word="cancelled: its lease is lost")
         elif job.cancelled or sys.exc_info()[0] is not None:
             self.add(Kind.CRASHED, call, word="cancelled")
-        elif job.error is not None:
-            self.add(Kind.CRASHED, call, word=f"raised {brief_error(job.error)}")
         elif job.requeue is not None:
             self.add(Kind.ENDED, call, word=f"puts itself back for {job.requeue:g} s")
+        elif job.error is not None:
+            self.add(Kind.CRASHED, call, word=f"raised {brief_error(job.error)}")
         elif job.settlement is not None and job.settlement.ending is Ending.GIVE_BACK:
             self.add(Kind.ENDED, call, word="is given back")
         else:

@@ -81,7 +81,7 @@ class LostAnswer(Reply[Any]):
         super().fail(error)
         return self._real.fail(error)
 
-    def _defer(self, owner: set[Reply[Any]]) -> None:
+    def _defer(self, owner: dict[Reply[Any], None]) -> None:
         super()._defer(owner)
         self._real._unblock_asker()
 
