@@ -82,11 +82,11 @@ class Witness:
 
 def is_failure(error: BaseException) -> bool:
     """Not a Ctrl-C, nor a word between a test and the tool that runs it."""
-    module, name = type(error).__module__, type(error).__name__
+    kinds = {base.__name__ for base in type(error).__mro__}
     return not (
         isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit)
-        or module.startswith("hypothesis")
-        or (module.startswith("_pytest") and name in ("Skipped", "XFailed"))
+        or type(error).__module__.startswith("hypothesis")
+        or ("OutcomeException" in kinds and not kinds.isdisjoint({"Skipped", "XFailed", "Exit"}))
     )
 
 

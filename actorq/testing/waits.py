@@ -162,7 +162,7 @@ class _Reader:
         frames, theirs = _innermost(task)
         ours = theirs is None and _is_actorq_s(task)
         where = "" if theirs is None else _place(theirs)
-        for table in (_WHOLE, _PARTS):
+        for table in (_WHOLE, _SENDS, _PARTS):
             for frame in frames:
                 found = table.get(frame.f_code)
                 if found is not None:
@@ -315,10 +315,12 @@ _WHOLE: Final[dict[CodeType, _Read]] = {
     worker_pool.WorkerPool.resume.__code__: _Reader.slot,
     trio.to_thread.run_sync.__code__: _Reader.thread,
 }
-_PARTS: Final[dict[CodeType, _Read]] = {
+_SENDS: Final[dict[CodeType, _Read]] = {
     _code(ActorRef._send): _Reader.room,
     _code(ActorRef.ask): _Reader.answer,
     _code(ActorRef._ask_from_actor): _Reader.answer,
+}
+_PARTS: Final[dict[CodeType, _Read]] = {
     _code(trio.Nursery._nested_child_finished): _Reader.children,
     _code(trio.Lock.acquire): _Reader.lock,
     _code(trio.CapacityLimiter.acquire_on_behalf_of): _Reader.limiter,
