@@ -61,6 +61,11 @@ class Signature:
         """The parameters that the worker fills in, by name."""
         return self._plan().injected
 
+    @property
+    def plan(self) -> Plan:
+        """What happens to each parameter's argument."""
+        return self._resolved or self._plan()
+
     def bind(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], name: str | None = None
     ) -> Arguments:

@@ -19,7 +19,16 @@ dispatch                  from an annotation to one of these
 conversion                the converter, and what everybody calls
 """
 
-from actorq.serialization.conversion import codec, converter, dump, dumper, load, loader, plain_data
+from actorq.serialization.conversion import (
+    carries,
+    codec,
+    converter,
+    dump,
+    dumper,
+    load,
+    loader,
+    plain_data,
+)
 from actorq.serialization.hook import Codec
 from actorq.serialization.misfit import MAX_DEPTH, Misfit
 
@@ -28,6 +37,7 @@ __all__ = [
     "MAX_DEPTH",
     "Codec",
     "Misfit",
+    "carries",
     "codec",
     "converter",
     "dump",

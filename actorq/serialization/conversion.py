@@ -12,7 +12,8 @@ from typing import Any
 import cattrs
 
 from actorq.errors import EnvelopeError, NotSerializable
-from actorq.serialization.dispatch import strict
+from actorq.serialization.annotations import bare
+from actorq.serialization.dispatch import is_known, strict
 from actorq.serialization.hook import Codec, Hook, guarded
 from actorq.serialization.misfit import Misfit, told
 from actorq.serialization.plain import plain
@@ -32,6 +33,13 @@ def codec(annotation: Any) -> Codec:
     if known is None:
         known = _codecs[annotation] = _with_registered(annotation, strict(annotation, codec))
     return known
+
+
+def carries(annotation: Any) -> bool:
+    """Whether JSON can carry values of this annotation: by our codecs, or by registered hooks."""
+    return (
+        is_known(annotation, codec) or converter.get_unstructure_hook(bare(annotation)) not in _OURS
+    )
 
 
 # --- inside cattrs ---

@@ -30,6 +30,11 @@ def strict(annotation: Any, codec_of: CodecOf) -> Codec:
     return _ours(annotation, codec_of) or _foreign(annotation)
 
 
+def is_known(annotation: Any, codec_of: CodecOf) -> bool:
+    """Whether values of this annotation have a codec of ours."""
+    return _ours(bare(annotation), codec_of) is not None
+
+
 def _ours(annotation: Any, codec_of: CodecOf) -> Codec | None:
     origin = origin_of(annotation)
     if annotation is Any:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actorq.engines.memory.storage import MemoryStorage
+from actorq.testing.arguments import Arguments, arguments
 from actorq.testing.crash_safety import CrashReport, NotCrashSafe, assert_crash_safe
 from actorq.testing.drain import NotDrained, drain, now, time_travel
 from actorq.testing.enqueued import assert_enqueued, assert_not_enqueued, enqueued, hold
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EPOCH",
+    "Arguments",
     "BrokerContract",
     "Crash",
     "CrashAt",
@@ -97,6 +99,7 @@ __all__ = [
     "Tape",
     "TaskRun",
     "Trace",
+    "arguments",
     "assert_crash_safe",
     "assert_enqueued",
     "assert_not_enqueued",
