@@ -15,10 +15,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actorq.engines.memory.storage import MemoryStorage
-from actorq.testing.arguments import Arguments, arguments
+from actorq.testing.argument_strategies import Arguments, arguments
+from actorq.testing.assertions import assert_enqueued, assert_not_enqueued, enqueued, hold
 from actorq.testing.crash_safety import CrashReport, NotCrashSafe, assert_crash_safe
-from actorq.testing.drain import NotDrained, drain, now, time_travel
-from actorq.testing.enqueued import assert_enqueued, assert_not_enqueued, enqueued, hold
+from actorq.testing.draining import NotDrained, drain, now, time_travel
 from actorq.testing.faults import (
     Crash,
     CrashAt,
@@ -52,12 +52,12 @@ from actorq.testing.faults import (
     stall,
     stall_loop,
 )
-from actorq.testing.in_memory import in_memory
 from actorq.testing.ledger import Enqueued, Ran
 from actorq.testing.recording import recorded
-from actorq.testing.run_task import TaskRun, run_task
 from actorq.testing.simulation import EPOCH, Stuck, simulate
+from actorq.testing.stand_in import in_memory
 from actorq.testing.tape import Tape, schedules
+from actorq.testing.task_run import TaskRun, run_task
 from actorq.testing.trace import Event, Kind, Trace
 
 

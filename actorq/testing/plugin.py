@@ -49,7 +49,7 @@ async def _actorq_system(actorq_broker: Broker) -> AsyncIterator[System]:
     ids, random numbers and the order of steps are the same in each run.
     """
     from actorq import open_system
-    from actorq.testing.in_memory import in_memory
+    from actorq.testing.stand_in import in_memory
 
     broker = in_memory(actorq_broker)
     overrides = dict(broker.dependency_overrides)

@@ -1,4 +1,4 @@
-"""Arguments: what a task may be called with, drawn from the annotations of its parameters."""
+"""Argument strategies: what a task may be called with, drawn from its annotations."""
 
 from __future__ import annotations
 

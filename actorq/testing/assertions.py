@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec, overload
 
-from actorq.errors import NotSerializable
+from actorq.errors import ArgumentsError, NotSerializable
 from actorq.testing.ledger import Enqueued, call_of, ledger_of, task_name_of
 
 
@@ -46,9 +46,13 @@ def enqueued(
     return [call for call in of_task if _named(wanted, call.args, call.kwargs) == expected]
 
 
+@overload
 def assert_enqueued(
     sys: System, task: Task[P, Any], /, *args: P.args, **kwargs: P.kwargs
-) -> Enqueued:
+) -> Enqueued: ...
+@overload
+def assert_enqueued(sys: System, task: Task[..., Any], /) -> Enqueued: ...
+def assert_enqueued(sys: System, task: Any, /, *args: Any, **kwargs: Any) -> Enqueued:
     """Assert that *task* was enqueued, with these arguments if there are any; the first such call.
 
     What was said of it is in the call: `assert assert_enqueued(sys, remind, 7).delay == 3600`.
@@ -59,7 +63,7 @@ def assert_enqueued(
     if not found:
         name = task_name_of(task, "assert_enqueued()")
         wanted = f"{name}{_shown(args, kwargs)}"
-        raise AssertionError(f"{wanted} was not enqueued;\n{_instead(sys, name)}")
+        raise AssertionError(f"{wanted} was not enqueued{_instead(sys, name)}")
     return found[0]
 
 
@@ -101,8 +105,8 @@ def _travelled(
         return args, kwargs
     try:
         return task.signature.load(*task.signature.bind(args, kwargs, name=task.name))
-    except NotSerializable:
-        return args, kwargs  # such as ANY
+    except (NotSerializable, ArgumentsError):
+        return args, kwargs  # such as ANY; names and numbers that do not fit are found out later
 
 
 def _named(task: Task[..., Any] | None, args: Sequence[Any], kwargs: dict[str, Any]) -> object:
@@ -120,9 +124,9 @@ def _shown(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
 def _instead(sys: System, name: str) -> str:
     of_task = enqueued(sys, name)
     if of_task:
-        return f"it was enqueued as\n{_listed(of_task)}"
+        return f"; it was as\n{_listed(of_task)}"
     others = enqueued(sys)
-    return f"what was:\n{_listed(others)}" if others else "nothing was"
+    return f"; what was:\n{_listed(others)}" if others else ": nothing was"
 
 
 def _listed(calls: list[Enqueued]) -> str:
