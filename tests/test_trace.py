@@ -394,7 +394,7 @@ def test_nothing_happened_is_said() -> None:
     """Better than an empty screen."""
     with recorded() as trace:
         simulate(trio.lowlevel.checkpoint)
-    assert str(trace) == "(nothing happened)"
+    assert str(trace) == "(no actor said anything)"
     assert not trace.dropped
 
 

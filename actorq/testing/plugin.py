@@ -87,6 +87,8 @@ def _run_in_virtual_time(
         if len(group.exceptions) > 1:
             raise
         failed = next(iter(group.exceptions))
+        for note in getattr(group, "__notes__", ()):  # what happened in the simulation
+            failed.add_note(note)
     raise failed  # without the nursery in which pytest-trio runs a test: what failed reads better
 
 

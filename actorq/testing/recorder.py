@@ -158,6 +158,8 @@ class Recorder(Tap):
             return known[1]
         process = task.context.get(current_process, "")
         short = cut(task.name.rpartition(".")[2], 24)
+        if short.startswith("<"):  # pytest-trio's: <test 'test_x'>
+            short = short.strip("<>").replace("test '", "").replace("'", "")
         name = self._own(short if short == process else _within(process, short))
         self._names[id(task)] = (weakref.ref(task), name)
         return name

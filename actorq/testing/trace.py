@@ -193,7 +193,7 @@ def _table(events: list[Event], older: int, *, routine: bool = False) -> str:
         lines.insert(0, f"{'…':>9}  ({older} older events)")
     if routine:
         lines.append(f"{'':>9}  (without what worker and broker say always; recorded() has it)")
-    return "\n".join(lines) or "(nothing happened)"
+    return "\n".join(lines) or "(no actor said anything)"
 
 
 def _line(event: Event, source: int, target: int) -> str:

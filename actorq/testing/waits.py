@@ -33,6 +33,7 @@ _Found: TypeAlias = tuple[str, tuple[Task, ...]]
 
 _TRIO: Final = os.path.dirname(trio.__file__)
 _LIBRARY: Final = (_TRIO, os.path.dirname(actorq.__file__), contextlib.__file__)
+_PYTEST_TRIO: Final = os.sep + os.path.join("pytest_trio", "")
 _TIME: Final = "time to pass"
 _MOST: Final = 60  #: lines of any list
 
@@ -61,12 +62,16 @@ def waits_below(
     """
     tasks = [task for _, task in in_order_below(root) if not _is_trio_s(task)]
     reader = _Reader(tasks, recorder, limit)
-    return tuple(
-        Wait(task, recorder.name_of(task), "nothing: its process was killed or stopped")
+    waits = {
+        task: Wait(task, recorder.name_of(task), "nothing: its process was killed or stopped")
         if is_frozen(task)
         else reader.read(task)
         for task in tasks
-    )
+    }
+    for task, wait in reversed(waits.items()):  # who waits for somebody at work is at work
+        if wait.idle and any(not waits[other].idle for other in wait.on if other in waits):
+            waits[task] = attrs.evolve(wait, idle=False)
+    return tuple(waits.values())
 
 
 def told(waits: tuple[Wait, ...]) -> str:
@@ -123,10 +128,10 @@ def _chains(waits: tuple[Wait, ...], by_task: dict[Task, Wait]) -> Iterator[list
         while stack and left:
             chain = stack.pop()
             after = [by_task[task] for task in chain[-1].on if task in by_task]
-            after = [wait for wait in after if not wait.idle] or after[:1]
+            after = [wait for wait in after if not wait.idle]
             if after:
                 stack += [[*chain, wait] for wait in reversed(after)]
-            else:
+            elif len(chain) > 1:
                 left -= 1
                 yield chain
 
@@ -160,7 +165,7 @@ class _Reader:
     def read(self, task: Task) -> Wait:
         name = self._recorder.name_of(task)
         frames, theirs = _innermost(task)
-        ours = theirs is None and _is_actorq_s(task)
+        ours = theirs is None and (_is_actorq_s(task) or _PYTEST_TRIO in _outermost(task))
         where = "" if theirs is None else _place(theirs)
         for table in (_WHOLE, _SENDS, _PARTS):
             for frame in frames:
@@ -279,10 +284,15 @@ def _innermost(task: Task) -> tuple[list[FrameType], FrameType | None]:
     """Trio's and actorq's frames, innermost first, and the one that called them; None if none did."""
     frames: list[FrameType] = []
     for frame, _ in reversed(list(task.iter_await_frames())):
-        if not frame.f_code.co_filename.startswith(_LIBRARY):
+        file = frame.f_code.co_filename
+        if not (file.startswith(_LIBRARY) or _PYTEST_TRIO in file):
             return frames, frame
         frames.append(frame)
     return frames, None
+
+
+def _outermost(task: Task) -> str:
+    return str(getattr(getattr(task.coro, "cr_code", None), "co_filename", ""))
 
 
 def _place(frame: FrameType) -> str:
