@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from actorq.testing import plugin
@@ -217,3 +219,13 @@ def test_it():
         each for name in ("actorq", "trio", "hypothesispytest") for each in ("-p", f"no:{name}")
     ]
     pytester.runpytest_subprocess(*block, "-p", "actorq.testing.plugin").assert_outcomes(passed=1)
+
+
+def test_the_examples_of_the_documentation(pytester: pytest.Pytester) -> None:
+    """They are a project of their own, as a reader would have it."""
+    tests = Path(__file__).parent.parent / "examples" / "testing"
+    result = pytester.runpytest_inprocess(
+        "-p", "no:actorq", "-p", "no:cacheprovider", str(tests), plugins=[plugin]
+    )
+    assert result.ret == 0
+    assert result.parseoutcomes()["passed"] >= 10
