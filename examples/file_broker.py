@@ -1,4 +1,4 @@
-"""A broker of your own: a queue in one file, which outlives the process; one process at a time."""
+"""A broker of your own: a queue in one file, for one process at a time, which it outlives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from actorq.engine import Capability, Delivery, Ending, Fence, QueueStatistics, 
 @attrs.define
 class Entry:
     name: str
-    data: str  # the message, a character for each byte; empty once it has ended
+    data: str  # the message, a character for each byte; empty once its end is told
     most: int  # the attempts in which it may lose its worker
     state: str = "ready"  # or parked, leased, done
     attempt: int = 0
@@ -26,8 +26,6 @@ class Entry:
 
 
 class FileBroker(actorq.Broker):
-    """Writes the whole queue anew in each step: simple, and enough for some hundred tasks."""
-
     lacks = frozenset(Capability) - {Capability.PARKING, Capability.BYTES, Capability.SURVIVAL}
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -36,6 +34,7 @@ class FileBroker(actorq.Broker):
         self.refused = 0
 
     async def startup(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = json.loads(self.path.read_text()) if self.path.exists() else {}
         self.entries = {i: Entry(**plain) for i, plain in kept.get("entries", {}).items()}
         self.tokens: int = kept.get("tokens", 0)
@@ -45,9 +44,8 @@ class FileBroker(actorq.Broker):
         await self.take_back()  # the jobs of a process that died
 
     def save(self) -> None:
-        """Blocks for a moment; so nothing else happens within a step, and nothing cuts it in two."""
-        told = [task_id for task_id, entry in self.having("done") if not entry.data]
-        for task_id in told[:-1000]:
+        """Write all anew. It blocks, a moment: nothing comes between, nothing cuts a step in two."""
+        for task_id in [i for i, entry in self.having("done") if not entry.data][:-1000]:
             del self.entries[task_id]
         beside = self.path.with_suffix(".new")
         with beside.open("w") as file:
@@ -134,9 +132,8 @@ class FileBroker(actorq.Broker):
         return self.entries[task_id].state if task_id in self.entries else "unknown"
 
     async def statistics_of_queue(self) -> QueueStatistics:
-        ready, parked, leased, done = [
-            len(self.having(state)) for state in ("ready", "parked", "leased", "done")
-        ]
+        states = ("ready", "parked", "leased", "done")
+        ready, parked, leased, done = [len(self.having(state)) for state in states]
         return QueueStatistics(0, ready + parked, parked, 0, leased, done, 0, self.refused)
 
     def claimable(self) -> bool:

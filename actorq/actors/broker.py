@@ -93,6 +93,13 @@ class _Sweep(Message[None]):
     """Time to look for leases that have run out."""
 
 
+@attrs.frozen
+class _Published(Message[None]):
+    """The first ends of the outbox are stored in the result backend."""
+
+    batch: tuple[Outcome, ...]
+
+
 @attrs.define
 class Demand:
     """What one worker session wants, and has got."""
@@ -149,7 +156,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         """`shutdown`."""
         await self.shutdown()
 
-    async def receive(self, message: BrokerMessage | _Due | _Sweep) -> Any:
+    async def receive(self, message: BrokerMessage | _Published | _Due | _Sweep) -> Any:
         """Answer one message; see `actorq.protocol`."""
         kind: type = type(message)
         if kind is Enqueue:
@@ -208,6 +215,8 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
                 await self.set_paused(queue, paused=paused)
             case WaitIdle():
                 self._counter.idlers.append((message, self.defer()))
+            case _Published(batch):
+                await self._note_published(batch)
             case _Due():
                 self._counter.due_at = None
                 await self.promote(self._wiring.clock())
@@ -354,12 +363,16 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             failures = 0
             for task_id, verdict in refused:  # given up: who waits hears why
                 await self._wiring.results.tell(UnsavedResult(task_id, verdict))
-            await self.published(len(batch))
-            self._tell_middlewares(batch)
-            await self._answer_cancels()
+            try:  # by way of the mailbox, for the engine gets one call at a time
+                await self.ref.ask(_Published(batch))
+            except ActorStopped:  # it closes: no other call comes any more
+                await self._note_published(batch)
         self._counter.publishing = False
-        if self._counter.idlers:
-            await self._answer_idlers()
+
+    async def _note_published(self, batch: tuple[Outcome, ...]) -> None:
+        await self.published(len(batch))
+        self._tell_middlewares(batch)
+        await self._answer_cancels()
 
     def _tell_middlewares(self, ended: tuple[Outcome, ...]) -> None:
         """No worker's slot runs the hooks of these."""
