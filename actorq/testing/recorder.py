@@ -26,7 +26,7 @@ from actorq.reply import _State as State
 from actorq.signals import TimerFired
 from actorq.tap import Tap
 from actorq.testing.brief import brief_error, cut, name_of_call
-from actorq.testing.trace import NOTHING, Kind, Trace
+from actorq.testing.trace import NOTHING, ROUTINE, Kind, Trace
 from actorq.timers import VOID
 
 
@@ -113,6 +113,11 @@ class Recorder(Tap):
                 trace.total += 1
                 trace._kept.append(raw)
 
+    @property
+    def hears_routine(self) -> bool:
+        """Whether anybody wants to see that too."""
+        return self.trace.routine or bool(self.also)
+
     # --- names ---
 
     def name_task(self, task: trio.lowlevel.Task, name: str) -> None:
@@ -196,18 +201,22 @@ class Recorder(Tap):
 
     def takes(self, cell: Cell, item: Any) -> bool:
         """Something is sent."""
+        is_ask = type(item) is Envelope
+        message = item.message if is_ask else item
+        if type(message) in ROUTINE and not self.hears_routine:
+            self.trace.left_out = True
+            return False
         source, target = self.who(), self.name_of_actor(cell)
-        message = item
-        if type(item) is Envelope:
-            message, reply = item.message, item.reply
-            if type(reply) is Reply:
-                reply.__class__ = TracedReply
-                reply._content = (self, source, target, message)
+        if is_ask and type(item.reply) is Reply:
+            item.reply.__class__ = TracedReply
+            item.reply._content = (self, source, target, message)
         self.add(_SENT, source, target, "", message, message)
         return False
 
     def handling(self, cell: Cell, message: Any) -> None:
         """A handler is about to begin."""
+        if type(message) in ROUTINE and not self.hears_routine:
+            return
         self.add(_HANDLES, self.name_of_actor(cell), "", "handles", message, message)
 
     def died(self, cell: Cell, error: BaseException | None) -> None:
@@ -231,7 +240,7 @@ class Recorder(Tap):
 
         def on_timer(fired: TimerFired) -> Any:
             message = take(fired)
-            if message is not VOID:
+            if message is not VOID and (self.hears_routine or type(message) not in ROUTINE):
                 self.add(Kind.HANDLES, name, "", "timer:", message, message)
             return message
 

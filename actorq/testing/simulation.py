@@ -135,7 +135,7 @@ class Simulation(Tap):
         self.listeners: list[Tap] = []
         trace = wanted.get()
         self.recorder = Recorder(
-            Trace() if trace is None else trace,
+            Trace(routine=False) if trace is None else trace,
             lambda: clock._virtual_base,  # its time, as long as its rate is 0
         )
         self.witness = Witness(self)

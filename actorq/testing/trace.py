@@ -66,14 +66,14 @@ class Event:
     message: object = attrs.field(eq=False, repr=False, default=None)
 
     def __str__(self) -> str:
-        return _line(self, len(self.source), len(self.target))
+        return _line(self)
 
 
 #: When, what, who, whom, an opening word, what to put into words after it, and the message.
 Raw: TypeAlias = tuple[float, Kind, str, str, str, Any, Any]
 
 #: What the worker pool and the broker say to each other whatever the program does.
-ROUTINE: Final = (Allow, Extend, NextNotices, OpenSession, Renew, Sweep, TaskKnown)
+ROUTINE: Final = frozenset({Allow, Extend, NextNotices, OpenSession, Renew, Sweep, TaskKnown})
 
 #: Events that a simulation keeps without being told.
 KEEP: Final = 1_000
@@ -82,11 +82,17 @@ SHOW: Final = 40
 
 
 class Trace:
-    """What happened in a simulation, the latest *keep* events of it.  `print(trace)` lists them."""
+    """What happened in a simulation, the latest *keep* events of it.  `print(trace)` lists them.
 
-    def __init__(self, keep: int = KEEP) -> None:
+    Without *routine* it leaves out what worker and broker say to each other always: an hour of it
+    would push out everything else.
+    """
+
+    def __init__(self, keep: int = KEEP, *, routine: bool = True) -> None:
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
             raise ValueError(f"keep is how many events are kept, 1 or more; got {keep!r}")
+        self.routine = routine
+        self.left_out = False  #: there was some of that
         self.total = 0  #: events that there were
         self._kept: deque[Raw] = deque(maxlen=keep)
 
@@ -119,22 +125,23 @@ class Trace:
         That is how a failing simulation shows it; `print(trace)` shows everything.
         """
         chosen: list[tuple[int, Raw]] = []
-        routine = False
+        left_out = self.left_out
         for event_number, raw in zip(
             range(self.total, self.dropped, -1), reversed(self._kept), strict=True
         ):
             if until is not None and event_number > until:
                 continue
             if type(raw[-1]) in ROUTINE:
-                routine = True
+                left_out = True
             else:
                 chosen.append((event_number, raw))
                 if len(chosen) == 2 * number:  # of which some may be no news
                     break
         events = [_event(event_number, raw) for event_number, raw in reversed(chosen)]
-        lines = list(_listed(events))[-number:]
-        older = lines[0].number - 1 if lines else 0
-        return _table(lines, older, routine=routine)
+        listed = list(_listed(events))
+        lines = listed[-number:]
+        older = self.dropped if len(listed) == len(lines) else lines[0].number - 1
+        return _table(lines, older, left_out=left_out)
 
     def __str__(self) -> str:
         return _table(list(_listed(self.events)), self.dropped)
@@ -185,20 +192,23 @@ def _follows(event: Event, before: Event | None) -> bool:
     )
 
 
-def _table(events: list[Event], older: int, *, routine: bool = False) -> str:
-    source = max([len(event.source) for event in events], default=0)
-    target = max([len(event.target) for event in events if event.target], default=0)
-    lines = [_line(event, source, target) for event in events]
+def _table(events: list[Event], older: int, *, left_out: bool = False) -> str:
+    widths = (
+        max([len(f"{event.at:.3f}") for event in events], default=1),
+        max([len(event.source) for event in events], default=0),
+        max([len(event.target) for event in events], default=0),
+    )
+    lines = [_line(event, *widths) for event in events]
     if older:
-        lines.insert(0, f"{'…':>9}  ({older} older events)")
-    if routine:
-        lines.append(f"{'':>9}  (without what worker and broker say always; recorded() has it)")
+        lines.insert(0, f"{'…':>{widths[0]}}  ({older} older events)")
+    if left_out:
+        why = "(without what worker and broker say always; recorded() has it)"
+        lines.append(f"{'':{widths[0]}}  {why}")
     return "\n".join(lines) or "(no actor said anything)"
 
 
-def _line(event: Event, source: int, target: int) -> str:
+def _line(event: Event, at: int = 0, source: int = 0, target: int = 0) -> str:
+    whom = f" {event.target:<{target}} " if event.target else ""
     mark = _MARKS[event.kind]
-    whom = f"{event.target:<{target}}" if event.target else ""
-    if event.target:
-        return f"{event.at:9.3f}  {event.source:<{source}} {mark} {whom}  {event.text}".rstrip()
-    return f"{event.at:9.3f}  {event.source:<{source}} {mark} {event.text}".rstrip()
+    line = f"{event.at:>{at}.3f}  {event.source:<{source}} {mark}{whom} {event.text}"
+    return line.rstrip()
