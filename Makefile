@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint types bench docs clean
+.PHONY: demo test test-thorough verify check lint types bench docs clean
 
 # The demo needs only the package itself; tests and checks need the development tools as well.
 $(BIN)/.installed: pyproject.toml
@@ -22,6 +22,15 @@ demo: $(BIN)/.installed
 
 test: $(BIN)/.dev
 	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
+
+# twenty times as many examples: for nights
+test-thorough:
+	@HYPOTHESIS_PROFILE=thorough $(MAKE) --no-print-directory test
+
+# the tests, and docs/verification.md from what they showed; but not the test that compares the two
+verify: $(BIN)/.dev
+	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal --ignore tests/test_verification.py \
+		--actorq-report=docs/verification.md $(ARGS)
 
 check: lint types
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from actorq.kernel import Kernel, open_kernel
@@ -23,6 +24,11 @@ QUICK: Final = Backoff(base=0, jitter=0)
 
 #: Seconds in which the drawn programs have their faults.
 SOON: Final = st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.0, 5.0])
+
+
+def examples(n: int) -> int:
+    """How many to draw where *n* are right by default: more in a profile that asks for more."""
+    return round(n * settings().max_examples / 100)
 
 
 def crashing_kernel(

@@ -27,6 +27,7 @@ from actorq.message import TaskMessage
 from actorq.protocol import Ending, Settlement
 from actorq.testing import Tape, schedules, simulate
 from actorq.wire import CBORSerializer, JSONSerializer, MsgpackSerializer, Wire
+from strategies import examples
 
 
 KEYS = {"one": b"1" * 32, "two": b"2" * 32}
@@ -264,7 +265,7 @@ def test_sending_again_is_harmless_though_the_bytes_differ() -> None:
 # --- what cannot be read --------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(40))
 @given(schedules(max_size=60), st.lists(st.sampled_from([None, "flip", "cut", "key"]), max_size=8))
 def test_what_cannot_be_decoded_hurts_nobody_else(tape: Tape, damages: list[str | None]) -> None:
     """42, T21: it goes to the dead letters with its reason, its waiters hear it, all others run."""

@@ -26,6 +26,7 @@ from actorq.protocol import Ending, Settlement
 from actorq.queue_choice import QueueChoice
 from actorq.unique import OnConflict, UniqueKey, Until
 from queue_model import LEASE, Model
+from strategies import examples
 
 
 _ENDED = (State.DONE, State.DEAD)
@@ -448,7 +449,7 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestQueue = QueueMachine.TestCase
-TestQueue.settings = settings(max_examples=150, stateful_step_count=60)
+TestQueue.settings = settings(max_examples=examples(150), stateful_step_count=60)
 
 
 # --- what a drawn program would seldom meet -----------------------------------------------------

@@ -21,6 +21,7 @@ from actorq.remote_error import (
     dump_error,
     load_error,
 )
+from strategies import examples
 
 
 class Declared(Exception):
@@ -356,7 +357,7 @@ DATA = st.recursive(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(DATA)
 def test_malformed_data_gives_an_exception_or_an_envelope_error(data: Any) -> None:
     """T38: whatever it names, what comes back is an Exception of one of the three closed lists."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from contextlib import suppress
 from importlib.metadata import entry_points
+from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
@@ -20,6 +23,8 @@ from actorq.testing.tally import TALLY, Tally, Trial
 
 
 pytest_plugins = ["pytester"]
+
+ROOT = Path(__file__).parent.parent
 
 #: Where this actorq was installed before it had a plugin.
 ARGS = (
@@ -161,15 +166,34 @@ def test_a_project_is_reported(pytester: pytest.Pytester, workers: int) -> None:
     )
 
 
-def test_a_mutant_that_survives_fails_the_run(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_mutant_that_survives_fails_the_run(pytester: pytest.Pytester, workers: int) -> None:
     """Though its test did not mind; and it stands on the screen."""
     pytester.makepyfile(test_project=project(survivor=True))
-    ran, told = report(pytester, "-k", "mutant")
+    ran, told = report(pytester, "-k", "mutant", "-n", str(workers))
     assert ran.ret == pytest.ExitCode.TESTS_FAILED
     ran.stdout.fnmatch_lines(["survived: full 0: is not empty"])
-    assert told["deselected"] > 0
+    assert told["deselected"] == 8
     ran, _ = report(pytester, "-k", "mutant and True")
     assert ran.ret == pytest.ExitCode.OK
+
+
+def test_a_run_that_ran_nothing_writes_nothing(pytester: pytest.Pytester) -> None:
+    """The report of the last good run stays."""
+    pytester.makepyfile(test_project=project())
+    for args in (["--collect-only"], ["-k", "nothing_of_the_kind"]):
+        ran = pytester.runpytest_subprocess(*ARGS, "--actorq-report=report.json", *args)
+        ran.stdout.fnmatch_lines(["no test ran, or the run was broken off: no report"])
+        assert not (pytester.path / "report.json").exists()
+
+
+def test_a_run_that_stops_early_says_so(pytester: pytest.Pytester) -> None:
+    """With -x, what comes after the failure was not looked at."""
+    pytester.makepyfile("def test_a(): assert 0\ndef test_b(): pass\ndef test_c(): pass")
+    _, told = report(pytester, "-x", "--actorq-report=report.txt")
+    assert told["unrun"] == 2
+    text = (pytester.path / "report.txt").read_text(encoding="utf-8")
+    assert "2 tests that the run did not get to" in text
 
 
 def test_without_the_option_nothing_is_said(pytester: pytest.Pytester) -> None:
@@ -184,7 +208,10 @@ def test_without_the_option_nothing_is_said(pytester: pytest.Pytester) -> None:
     [
         (["--actorq-report", "test_project.py"], "*write the tests first: pytest test_project.py*"),
         (["--actorq-report=report.html"], "*ends in .md, .txt, .json; got 'report.html'*"),
-        (["--actorq-report=nowhere/report.md"], "*nowhere/report.md: there is no folder*"),
+        (
+            ["--actorq-report=nowhere/report.md"],
+            "*written to nowhere/report.md: there is no folder*",
+        ),
     ],
 )
 def test_wrong_paths_are_refused_before_the_first_test(
@@ -217,14 +244,22 @@ def test_a_file_that_cannot_be_read_is_told(pytester: pytest.Pytester) -> None:
     assert told["total"]["tests"] == 1
 
 
-def test_the_command_prints_json_alone(
-    pytester: pytest.Pytester, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_example_reports_what_its_page_says(pytester: pytest.Pytester) -> None:
+    """Each line of the page's output is printed, columns and all."""
+    example = shutil.copytree(ROOT / "examples" / "report", pytester.path / "examples" / "report")
+    ran = pytester.run(sys.executable, "-m", "actorq.testing", "report", example)
+    assert ran.ret == pytest.ExitCode.OK
+    page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    _, _, shown = page.partition("$ python -m actorq.testing report examples/report\n")
+    for line in shown.partition("```")[0].splitlines():
+        assert line in ran.outlines
+
+
+def test_the_command_prints_json_alone(pytester: pytest.Pytester) -> None:
     """So that a program can read it; the status is pytest's."""
     pytester.makepyfile(test_project=project())
-    ran = pytester.run(
-        *(pytester._getpytestargs()[0], "-m", "actorq.testing", "report", "--json", "-k", "failing")
-    )
+    command = [sys.executable, "-m", "actorq.testing", "report", "--json", "-k", "failing"]
+    ran = pytester.run(*command)
     assert ran.ret == pytest.ExitCode.TESTS_FAILED
     assert json.loads(ran.stdout.str())["total"]["failed"] == 1
     ran.stderr.fnmatch_lines(["*1 failed*"])
@@ -246,6 +281,8 @@ def test_what_is_expected() -> None:
         expected_promises(["54-55"])
 
 
+LACKING = "declared as lacking: time"
+
 EVIDENCE = Evidence(
     Setting("2026-01-02", {"Python": "3.11.7", "trio": "0.34"}, "Linux", "default", "pytest -q"),
     runs=(
@@ -253,6 +290,8 @@ EVIDENCE = Evidence(
         TestRun("t.py::b", promises=("32",), virtual_seconds=7200.0),
         TestRun("t.py::c", Outcome.FAILED, "assert 1 == 2", promises=("33",)),
         TestRun("t.py::d", Outcome.SKIPPED, "lacks | time", promises=("38",)),
+        TestRun("t.py::T::f", Outcome.SKIPPED, LACKING, promises=("38", "4")),
+        TestRun("t.py::T::g", Outcome.SKIPPED, LACKING, promises=("38", "own words")),
         TestRun(
             "t.py::e",
             trials=(
@@ -273,11 +312,14 @@ Not covered
   Mutants that survived
     early bird: retries at once (promise 33)
   Promises without a test that passed
+    4. a send that returned was accepted, a cancelled one was not
     33. attempts are counted, and a retry is not early
     38. a delayed task is not early, an expired one never starts
     P: own
+    own words
   Tests that were skipped
     t.py::d [38]: lacks | time
+    declared as lacking: time [4, 38, own words]: f, g
 
 promise                                                tests  examples  simulations  crash points  mutants  virtual hours
 -------------------------------------------------------------------------------------------------------------------------

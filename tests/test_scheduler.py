@@ -37,6 +37,7 @@ from actorq.schedule_state import Schedule
 from actorq.testing import Tape, crash, simulate
 from actorq.testing.simulation import EPOCH
 from queue_strategies import INJECTED, QUICK, CrashAtStep, accepted, tapes
+from strategies import examples
 
 
 def test_slots_are_fired_at_their_time_with_their_arguments() -> None:
@@ -702,7 +703,7 @@ class SendsTo(InMemoryBroker):
     leaps=st.lists(st.sampled_from([0.0, 40.0, -40.0]), min_size=3, max_size=3),
     tape=tapes,
 )
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_40_several_schedulers_on_one_source_fire_each_slot_once(
     schedulers: int,
     period: float,

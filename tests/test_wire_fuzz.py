@@ -27,6 +27,7 @@ from actorq.wire import (
     Wire,
 )
 from actorq.wire.frame import Header, Kind
+from strategies import examples
 
 
 SIGNING = Signing({"s": b"s" * 32}, accept_unsigned=True)
@@ -90,7 +91,7 @@ def test_the_seeds_are_believed() -> None:
     assert all(map(read, SEEDS))
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(st.binary(max_size=200))
 def test_arbitrary_bytes(data: bytes) -> None:
     """With and without the beginning that makes somebody look."""
@@ -100,14 +101,14 @@ def test_arbitrary_bytes(data: bytes) -> None:
     read(b"\xffAQ\x01T" + data)
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(st.sampled_from(["json", "msgpack", "cbor"]), st.sampled_from(Kind), st.binary(max_size=200))
 def test_arbitrary_payloads(name: str, kind: Kind, payload: bytes) -> None:
     """Behind a header that is right."""
     read(Header(kind, name, "id").to_bytes() + payload)
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(st.sampled_from(SEEDS), st.sampled_from(SEEDS), st.data())
 def test_mutated_messages(seed: bytes, other: bytes, data: st.DataObject) -> None:
     """Bits flipped, bytes cut out, put in and taken from another message."""
@@ -142,7 +143,7 @@ JSON = st.recursive(
 FIELDS = sorted({*MESSAGE.to_dict(), *RESULT.to_dict(), *PROGRESS.to_dict()})
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(
     st.sampled_from([MESSAGE.to_dict(), RESULT.to_dict(), PROGRESS.to_dict()]),
     st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=3), JSON, max_size=4),

@@ -63,6 +63,7 @@ from actorq.testing.trace import Event, Kind, Trace
 
 if TYPE_CHECKING:
     from actorq.testing.contracts import BrokerContract, ResultBackendContract
+    from actorq.testing.mutants.mutant import Mutant
 
 
 __all__ = [
@@ -87,6 +88,7 @@ __all__ = [
     "Leap",
     "LoseAnswer",
     "MemoryStorage",
+    "Mutant",
     "NotCrashSafe",
     "NotDrained",
     "Planned",
@@ -136,4 +138,8 @@ def __getattr__(name: str) -> Any:
         from actorq.testing import contracts
 
         return getattr(contracts, name)
+    if name == "Mutant":
+        from actorq.testing.mutants.mutant import Mutant
+
+        return Mutant
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
+import subprocess
 import sys
 import tempfile
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TextIO
 
 
 PLUGIN = "actorq.testing.plugin"
@@ -32,22 +35,27 @@ def main(argv: list[str]) -> int:
         "--json", action="store_true", help="print it as JSON; what pytest prints goes to stderr"
     )
     options, rest = parser.parse_known_args(argv)
-    try:
-        import pytest
-    except ImportError:
+    if importlib.util.find_spec("pytest") is None:
         sys.exit("the report needs pytest: pip install 'actorq[testing]'")
     args = [*rest, *([f"--actorq-report={options.write}"] if options.write else [])]
     if not any(each.value == PLUGIN for each in entry_points(group="pytest11")):
         args = ["-p", PLUGIN, *args]  # an installation from before it was a plugin
     if not options.json:
-        return int(pytest.main([*args, "--actorq-report"]))
+        return run_pytest([*args, "--actorq-report"], sys.stdout)
     with tempfile.TemporaryDirectory(prefix="actorq-") as folder:
         path = Path(folder) / "report.json"
-        with contextlib.redirect_stdout(sys.stderr):
-            status = int(pytest.main([*args, f"--actorq-report={path}"]))
+        status = run_pytest([*args, f"--actorq-report={path}"], sys.stderr)
         if path.exists():
             sys.stdout.write(path.read_text(encoding="utf-8"))
         return status
+
+
+def run_pytest(args: list[str], out: TextIO) -> int:
+    """Its exit status.  In a process of its own: here actorq is imported already, and pytest minds."""
+    process = subprocess.Popen([sys.executable, "-m", "pytest", *args], stdout=out)
+    while True:
+        with contextlib.suppress(KeyboardInterrupt):  # it has heard of it too, and will end
+            return process.wait()
 
 
 if __name__ == "__main__":

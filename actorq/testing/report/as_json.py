@@ -24,6 +24,7 @@ def to_json(evidence: Evidence) -> str:
         "untested": dict(found.untested),
         "uncollected": evidence.uncollected,
         "deselected": evidence.deselected,
+        "unrun": evidence.unrun,
         "tests": [attrs.evolve(run, seconds=round(run.seconds, 3)) for run in evidence.runs],
     }
     return json.dumps(cattrs.unstructure(said), indent=2) + "\n"

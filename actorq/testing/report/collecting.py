@@ -40,6 +40,8 @@ FORMATS: Final[dict[str, Callable[[Evidence], str]]] = {
 
 #: Where a worker puts what it knows of a test, in the report of its teardown.
 _KEY = "actorq_run"
+#: Where it puts how many tests it has left out.
+_LEFT_OUT = "actorq_left_out"
 
 
 #: Examples that Hypothesis could draw, and that the test did not refuse.
@@ -85,12 +87,14 @@ def _checked(config: pytest.Config, given: str) -> Path:
     path = config.invocation_params.dir / given
     if path.suffix not in FORMATS:
         raise pytest.UsageError(
-            f"{OPTION} expects the path of a file that ends in {', '.join(FORMATS)}; got {given!r}. To "
-            f"have the report on the screen and name tests as well, write the tests first: "
+            f"a report is written to a file that ends in {', '.join(FORMATS)}; got {given!r}. To have "
+            f"it on the screen and name tests as well, write the tests first: "
             f"pytest {shlex.quote(given)} {OPTION}"
         )
     if not path.parent.is_dir():
-        raise pytest.UsageError(f"{OPTION}={given}: there is no folder {path.parent}")
+        raise pytest.UsageError(
+            f"the report cannot be written to {given}: there is no folder {path.parent}"
+        )
     return path
 
 
@@ -242,28 +246,36 @@ class Collector:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:
-        """Write, unless the run was broken off."""
+        """Write, unless there is nothing to tell."""
         if self.is_worker:
+            self.config.workeroutput[_LEFT_OUT] = self.deselected  # type: ignore[attr-defined]
             return (yield)
-        self.evidence = self._put_together(int(session.exitstatus))
+        self.evidence = self._put_together(session)
         found = findings(self.evidence)
         if found.survivors and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        if not self._broken_off:
+        if self._tells_something:
             for path in self.paths:
                 path.write_text(FORMATS[path.suffix](self.evidence), encoding="utf-8")
         return (yield)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """A worker has ended; all of them collected, and left out, the same."""
+        left_out = getattr(node, "workeroutput", {}).get(_LEFT_OUT, 0)
+        self.deselected = max(self.deselected, left_out)
+
     @property
-    def _broken_off(self) -> bool:
-        """By Ctrl-C, or by an error in pytest itself."""
-        return self.evidence is None or self.evidence.exit_status in (
-            pytest.ExitCode.INTERRUPTED,
-            pytest.ExitCode.INTERNAL_ERROR,
-            pytest.ExitCode.USAGE_ERROR,
+    def _tells_something(self) -> bool:
+        """Tests ran, and were not broken off by Ctrl-C or by an error in pytest itself."""
+        ends = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        return (
+            self.evidence is not None
+            and self.evidence.exit_status in ends
+            and not self.config.option.collectonly
         )
 
-    def _put_together(self, exit_status: int) -> Evidence:
+    def _put_together(self, session: pytest.Session) -> Evidence:
         args = " ".join(map(shlex.quote, self.config.invocation_params.args))
         # as __main__ has it where actorq was installed before it was a plugin
         args = args.replace("-p actorq.testing.plugin ", "")
@@ -273,8 +285,9 @@ class Collector:
             expected=self.expected,
             uncollected=tuple(self.uncollected),
             deselected=self.deselected,
+            unrun=max(0, session.testscollected - len(self.runs)),
             seconds=time.perf_counter() - self.began,
-            exit_status=exit_status,
+            exit_status=int(session.exitstatus),
         )
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -282,8 +295,8 @@ class Collector:
         if self.evidence is None:
             return
         terminalreporter.section("actorq: verification")
-        if self._broken_off:
-            terminalreporter.write_line("the run was broken off: no report")
+        if not self._tells_something:
+            terminalreporter.write_line("no test ran, or the run was broken off: no report")
             return
         found = findings(self.evidence)
         if self.shown:

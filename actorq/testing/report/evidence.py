@@ -94,5 +94,6 @@ class Evidence:
     expected: dict[str, str] = attrs.field(factory=dict)
     uncollected: tuple[str, ...] = ()  #: files that could not be read
     deselected: int = 0  #: tests that were left out by -k, -m and the like
+    unrun: int = 0  #: tests that the run did not get to, after -x for example
     seconds: float = 0.0  #: that the whole run took
     exit_status: int = 0  #: pytest's own

@@ -26,7 +26,8 @@ This one was written by `{command}`.
   A test without Hypothesis is one.
 * **Simulations** are programs that ran in virtual time under a schedule of their own;
   **virtual hours** went by in them.
-* **Crash points** are moments at which a simulated process was killed.
+* **Crash points** are moments at which a whole simulated process was killed, one by one.
+  Crashes of single actors are part of the examples.
 * **Mutants** are broken on purpose, each in one way.
   One is caught when a test fails that names the promise that it breaks.
   What was tried on mutants counts in no other column.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from actorq.testing.report.evidence import Evidence, TestRun
 from actorq.testing.report.findings import Findings, Row
 
@@ -36,7 +38,7 @@ def headline(found: Findings) -> str:
     """All in one sentence."""
     total = found.total
     shown = len(found.rows) - len(found.untested)
-    mutants = f"; {total.killed} of {total.tried} mutants caught" if total.tried else ""
+    mutants = f"; {total.killed} of {count(total.tried, 'mutant')} caught" if total.tried else ""
     failed = f"; {count(total.failed, 'test')} failed" if total.failed else ""
     return (
         f"{count(shown, 'promise')}, {count(total.tests, 'test')}, {count(total.examples, 'example')}, "
@@ -58,9 +60,8 @@ def name_of(key: str, text: str) -> str:
 def gaps(evidence: Evidence, found: Findings) -> list[tuple[str, list[str]]]:
     """What is not covered, the worst first: headings and what stands below each."""
     unknown = [
-        f"{count(evidence.deselected, 'test')} left out by -k, -m or the like"
-        if evidence.deselected
-        else ""
+        f"{count(evidence.deselected, 'test')} left out by -k, -m or the like",
+        f"{count(evidence.unrun, 'test')} that the run did not get to",
     ]
     said = [
         ("Failed tests", [_with_reason(run) for run in found.failed]),
@@ -70,9 +71,9 @@ def gaps(evidence: Evidence, found: Findings) -> list[tuple[str, list[str]]]:
         ),
         ("Files that could not be read", list(evidence.uncollected)),
         ("Promises without a test that passed", _untested(found)),
-        ("Tests that were skipped", [_with_reason(run) for run in found.skipped]),
+        ("Tests that were skipped", _by_reason(found.skipped)),
         ("Tests that are expected to fail", [_with_reason(run) for run in found.xfailed]),
-        ("Tests that did not run", [each for each in unknown if each]),
+        ("Tests that did not run", [each for each in unknown if not each.startswith("0 ")]),
     ]
     return [(head, lines) for head, lines in said if lines]
 
@@ -96,6 +97,29 @@ def _untested(found: Findings) -> list[str]:
 def _with_reason(run: TestRun) -> str:
     about = f" [{', '.join(run.promises)}]" if run.promises else ""
     return f"{run.test}{about}" + (f": {run.reason}" if run.reason else "")
+
+
+def _by_reason(runs: Sequence[TestRun]) -> list[str]:
+    """What a subject lacks is the reason of many skips at once."""
+    groups: dict[str, list[TestRun]] = {}
+    for run in runs:
+        groups.setdefault(run.reason, []).append(run)
+    lines = []
+    for reason, group in groups.items():
+        if len(group) == 1:
+            lines.append(_with_reason(group[0]))
+            continue
+        promises = sorted({each for run in group for each in run.promises}, key=_place)
+        about = f" [{', '.join(promises)}]" if promises else ""
+        names = [run.test.rpartition("::")[2] for run in group]
+        if len(set(names)) < len(names):  # the same test of several classes
+            names = [run.test.partition("::")[2] for run in group]
+        lines.append(f"{reason}{about}: {', '.join(names)}")
+    return lines
+
+
+def _place(promise: str) -> tuple[int, str]:
+    return (int(promise), "") if promise.isdecimal() else (1_000, promise)
 
 
 def setting(evidence: Evidence) -> list[tuple[str, str]]:
