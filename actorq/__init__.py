@@ -4,8 +4,8 @@ The package's map, from the bottom; imports run one way:
 
 errors, ids, environment, capability         what everything may need
 progress, result, remote_error, message,     values: what travels
-options, retry, crontab, schedule,
-schedule_state, schedule_table,
+options, retry, crontab, schedule, fields,
+trigger_form, schedule_state, schedule_table,
 serialization/, parameters, signature,
 state, import_name, depends, context, limits,
 unique, terms, dependency_graph, dependencies,
@@ -107,6 +107,7 @@ from actorq.result import TaskResult
 from actorq.retry import RetryPolicy
 from actorq.schedule import CatchUp, Overlap, at, cron, every
 from actorq.schedule_source import ScheduleHandle, ScheduleInfo, ScheduleSource
+from actorq.schedule_state import Schedule
 from actorq.schedules import Schedules
 from actorq.signals import Signal, Terminated
 from actorq.state import State
@@ -190,6 +191,7 @@ __all__ = [
     "RetriesExhausted",
     "Retry",
     "RetryPolicy",
+    "Schedule",
     "ScheduleHandle",
     "ScheduleInfo",
     "ScheduleNotFound",

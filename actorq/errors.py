@@ -127,7 +127,7 @@ class MiddlewareError(ActorqError, TypeError):
 
 
 class EnvelopeError(ActorqError, ValueError):
-    """Bytes or a dictionary that should be a message, a result or a progress, and are not."""
+    """Bytes or a dictionary that should be a message, result, progress or schedule, and are not."""
 
 
 class MessageTooLarge(EnvelopeError):

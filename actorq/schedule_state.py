@@ -11,14 +11,18 @@ a broker that is away for an hour leaves at most `limit` slots of each schedule 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 import attrs
 
-from actorq.errors import OptionError
+from actorq.errors import EnvelopeError, OptionError
+from actorq.fields import Fields
 from actorq.message import TaskMessage
 from actorq.schedule import CatchUp, Trigger
+from actorq.trigger_form import dump_trigger, load_trigger
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -201,3 +205,101 @@ class Schedule:
                 self, owed=owed, previous=task_id or slot.task_id, previous_slot=slot.planned
             )
         return self if len(owed) == len(self.owed) else attrs.evolve(self, owed=owed)
+
+    # --- as plain data ---
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that JSON can carry: for a source that keeps schedules outside the process.
+
+        `NotSerializable` for a trigger class of one's own.
+        """
+        call = _call_to_plain(self.call)
+        return {
+            "form": FORM,
+            "id": self.id,
+            "trigger": dump_trigger(self.trigger),
+            "call": call,
+            "activated": self.activated,
+            "cursor": self.cursor,
+            "planned": self.planned,
+            "due": self.due,
+            "owed": [_slot_to_plain(slot, call) for slot in self.owed],
+            "previous": self.previous,
+            "previous_slot": self.previous_slot,
+            "paused": self.paused,
+            "declared": self.declared,
+            "holder": self.holder,
+            "held_until": self.held_until,
+            "version": self.version,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Schedule:
+        """The inverse of `to_dict`; the trigger's arguments come back as plain data.
+
+        Raises `EnvelopeError` that names what is wrong.
+        """
+        if isinstance(data, Mapping) and data.get("form", FORM) != FORM:
+            raise EnvelopeError(
+                f"this version of actorq reads schedules of form {FORM}; got {data['form']!r}"
+            )
+        fields = Fields(data, "a schedule", _FIELDS)
+        call = _call_from_plain(fields.any("call"), "a schedule's call")
+        schedule_id = fields.text("id")
+        return cls(
+            id=schedule_id,
+            trigger=load_trigger(fields.any("trigger"), call.args, dict(call.kwargs)),
+            call=call,
+            activated=fields.number("activated"),
+            cursor=fields.number("cursor"),
+            planned=fields.number_or_none("planned"),
+            due=fields.number_or_none("due"),
+            owed=tuple([_slot_from_plain(each, schedule_id, call) for each in fields.list("owed")]),
+            previous=fields.text_or_none("previous"),
+            previous_slot=fields.number_or_none("previous_slot"),
+            paused=fields.flag("paused"),
+            declared=fields.flag("declared"),
+            holder=fields.text("holder"),
+            held_until=fields.number("held_until"),
+            version=fields.text("version"),
+        )
+
+
+#: The version of what `Schedule.to_dict` writes.
+FORM = 1
+_FIELDS = ("form", *[field.name for field in attrs.fields(Schedule)])
+
+
+def _call_to_plain(call: TaskMessage) -> dict[str, Any]:
+    """The message without an id: each slot has its own."""
+    data = call.to_dict()
+    del data["task_id"]
+    return data
+
+
+def _call_from_plain(data: object, what: str) -> TaskMessage:
+    if not isinstance(data, Mapping) or "task_id" in data:
+        raise EnvelopeError(f"{what} must be a task message without a task_id; got {data!r}")
+    try:
+        return attrs.evolve(TaskMessage.from_dict({**data, "task_id": "none"}), task_id="")
+    except EnvelopeError as error:
+        raise EnvelopeError(f"{what}: {error}") from error
+
+
+def _slot_to_plain(slot: Slot, call: dict[str, Any]) -> dict[str, Any]:
+    """`call` is null if it is the schedule's, as it nearly always is."""
+    own = _call_to_plain(slot.call)
+    return {
+        "planned": slot.planned,
+        "call": None if own == call else own,
+        "manual": slot.manual,
+    }
+
+
+def _slot_from_plain(data: object, schedule_id: str, call: TaskMessage) -> Slot:
+    what = "a slot that a schedule owes"
+    fields = Fields(data, what, ("planned", "call", "manual"))
+    own = fields.any("call")
+    if own is not None:
+        call = _call_from_plain(own, f"the call of {what}")
+    return Slot(schedule_id, fields.number("planned"), call, fields.text("manual"))

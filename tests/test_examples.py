@@ -139,6 +139,16 @@ def test_file_result_backend(tmp_path: Path) -> None:
     assert len(names_in(tmp_path / "new" / "folder")) == 2
 
 
+def test_file_schedule_source(tmp_path: Path) -> None:
+    """A second process finds the schedule, and goes on with it."""
+    folder = tmp_path / "new" / "folder"
+    for known in (False, True):
+        output = run("file_schedule_source.py", folder)
+        assert f"known from an earlier run: {known}" in output
+        assert "hello, world" in output
+    assert "often every 0.1 seconds last: __main__:greet/often@" in output
+
+
 def names_in(folder: Path) -> list[str]:
     """What is in *folder*."""
     return sorted(path.name for path in folder.iterdir())

@@ -41,7 +41,7 @@ LAYERS: dict[str, set[str]] = {
         *("depends", "dependency_graph", "dependencies"),
         "requirements",
         "wire",
-        *("crontab", "schedule", "schedule_state", "schedule_table"),
+        *("crontab", "schedule", "fields", "trigger_form", "schedule_state", "schedule_table"),
     },
     "the kernel": {
         *("actor", "cell", "dead_letters", "incarnation", "kernel", "mailbox", "ref", "reply"),

@@ -1,4 +1,4 @@
-"""The in-memory schedule source, by the suite for all of them."""
+"""The in-memory schedule source; the rest is in the contract."""
 
 from __future__ import annotations
 
@@ -6,13 +6,23 @@ import pytest
 
 import actorq
 from actorq.engines.memory.schedules import InMemoryScheduleSource
-from schedule_source_suite import ScheduleSourceSuite
+from actorq.testing import simulate
 
 
-class TestInMemoryScheduleSource(ScheduleSourceSuite):
-    """The reference."""
+def test_what_never_has_a_slot_is_refused_where_it_is_added() -> None:
+    """Though each field of it can be."""
 
-    make_source = InMemoryScheduleSource
+    async def main() -> None:
+        source = InMemoryScheduleSource()
+        never = actorq.cron("0 0 */31 * MON#2")
+        with pytest.raises(actorq.OptionError, match="no slot in the next fifty years"):
+            await source.add("greet", never)
+        assert await source.list() == ()
+        await source.add("greet", actorq.cron("30 2 * * *", name="nightly"))
+        (info,) = await source.list()
+        assert info.description == "At 02:30 every day (UTC)"
+
+    simulate(main)
 
 
 def test_its_repr_says_how_many() -> None:

@@ -62,7 +62,11 @@ from actorq.testing.trace import Event, Kind, Trace
 
 
 if TYPE_CHECKING:
-    from actorq.testing.contracts import BrokerContract, ResultBackendContract
+    from actorq.testing.contracts import (
+        BrokerContract,
+        ResultBackendContract,
+        ScheduleSourceContract,
+    )
     from actorq.testing.mutants.mutant import Mutant
 
 
@@ -95,6 +99,7 @@ __all__ = [
     "Ran",
     "Reorder",
     "ResultBackendContract",
+    "ScheduleSourceContract",
     "Stall",
     "StallLoop",
     "Stuck",
@@ -134,7 +139,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """What is imported when it is asked for: suites, which are many modules."""
-    if name in ("BrokerContract", "ResultBackendContract"):
+    if name in ("BrokerContract", "ResultBackendContract", "ScheduleSourceContract"):
         from actorq.testing import contracts
 
         return getattr(contracts, name)

@@ -2,6 +2,7 @@
 
 from actorq.testing.contracts.broker import BrokerContract
 from actorq.testing.contracts.results import ResultBackendContract
+from actorq.testing.contracts.schedules import ScheduleSourceContract
 
 
-__all__ = ["BrokerContract", "ResultBackendContract"]
+__all__ = ["BrokerContract", "ResultBackendContract", "ScheduleSourceContract"]

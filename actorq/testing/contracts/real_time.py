@@ -6,6 +6,7 @@ Time does not jump by itself, for nobody knows when a thread has ended; who want
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, TypeVarTuple
 
@@ -13,19 +14,30 @@ import trio
 import trio.testing
 
 from actorq.testing.simulation import Stuck, who_is_where
+from actorq.testing.tape import Player, Tape, scheduler
 
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
 
-def run_in_real_time(async_fn: Callable[[*Ts], Awaitable[R]], *args: *Ts, limit: float = 30.0) -> R:
-    """Run *async_fn* like `trio.run`; `Stuck`, saying who waits where, if it takes *limit* seconds."""
+def run_in_real_time(
+    async_fn: Callable[[*Ts], Awaitable[R]],
+    *args: *Ts,
+    limit: float = 30.0,
+    tape: Tape | None = None,
+) -> R:
+    """Run *async_fn* like `trio.run`; `Stuck`, saying who waits where, if it takes *limit* seconds.
+
+    The tasks that can run take their steps in the order of *tape*.
+    """
     clock = trio.testing.MockClock(rate=1.0)
     complaints: list[str] = []
 
     async def watch(scope: trio.CancelScope) -> None:
-        await trio.sleep(limit)
+        end = time.monotonic() + limit
+        while time.monotonic() < end:  # noqa: ASYNC110 - Trio's clock is ahead of it if time was let pass
+            await trio.sleep(1)
         complaints.append(f"it did not end within {limit:g} s:\n{who_is_where()}")
         scope.cancel("actorq.testing: stuck")
 
@@ -46,7 +58,8 @@ def run_in_real_time(async_fn: Callable[[*Ts], Awaitable[R]], *args: *Ts, limit:
             raise errors[0]
         return values[0]
 
-    return trio.run(main, clock=clock)
+    with scheduler(Player(tape or Tape())):
+        return trio.run(main, clock=clock)
 
 
 def let_pass(seconds: float) -> None:

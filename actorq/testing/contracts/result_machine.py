@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import trio
 import trio.testing
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     initialize,
@@ -396,7 +396,6 @@ def run_result_machine(contract: type[Contract]) -> None:
             max_examples=max(10, settings().max_examples // 10),
             stateful_step_count=30,
             deadline=None,
-            suppress_health_check=list(HealthCheck),
             report_multiple_bugs=False,
         ),
     )

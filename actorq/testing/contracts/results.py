@@ -175,6 +175,7 @@ class ResultBackendContract(Contract):
 
         async def test(users: Users) -> None:
             await must_miss(users, "nothing-here", "though none was stored")
+            named = False
             try:
                 await users.get("nothing-here")
             except LookupError as error:
