@@ -48,7 +48,7 @@ class Listener:
 
     async def must_hear(self, schedule_id: str | None, what: str) -> None:
         """Raise unless it hears of this schedule, or of any, by the time that its source needs."""
-        for _ in range(1000):
+        for _ in range(500):
             if None in self.heard or schedule_id in self.heard:
                 return
             await trio.sleep(0.001)

@@ -17,7 +17,7 @@ __all__ = ["MUTANTS", "Mutant"]
 MUTANTS: tuple[Mutant, ...]
 
 #: Where they are.
-_TUPLES = {"brokers": "BROKERS"}
+_TUPLES = {"brokers": "BROKERS", "results": "RESULTS", "schedules": "SCHEDULES"}
 
 
 def __getattr__(name: str) -> Any:
