@@ -1,4 +1,4 @@
-"""Every mutant is caught, by the promise that it breaks; what is right is not."""
+"""Every broken broker is caught, by the promise that it breaks; what is right is not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from actorq.testing.mutants import MUTANTS, Mutant
 from actorq.testing.mutants.brokers import BROKERS
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", BROKERS, ids=lambda mutant: mutant.name)
 def test_every_mutant_is_caught_by_the_promise_that_it_breaks(mutant: Mutant) -> None:
     """A contract that lets one pass would let your engine's bug pass."""
     failure = mutant.caught()

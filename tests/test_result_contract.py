@@ -11,7 +11,13 @@ from actorq import DummyResultBackend, InMemoryResultBackend, ResultBackend
 from actorq.testing.contracts.results import ResultBackendContract
 
 
-EXAMPLES = str(Path(__file__).parents[1] / "examples")
+def loaded(name: str) -> Any:
+    """An example, which may import others."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        del sys.path[0]
 
 
 class TestInMemoryResultBackend(ResultBackendContract):
@@ -27,19 +33,7 @@ class TestEncodedResultBackend(ResultBackendContract):
     factory = encoded
 
 
-def in_files(folder: Path) -> ResultBackend:
-    """The example."""
-    sys.path.insert(0, EXAMPLES)
-    try:
-        example: Any = importlib.import_module("file_result_backend")
-    finally:
-        sys.path.remove(EXAMPLES)
-    made: ResultBackend = example.FileResultBackend(folder / "results")
-    return made
-
-
-class TestFileResultBackend(ResultBackendContract):
-    factory = in_files
+TestFileResultBackend = loaded("proving_stores").TestFileResultBackend  # the example
 
 
 class TestDummyResultBackend(ResultBackendContract):

@@ -7,27 +7,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from actorq import InMemoryScheduleSource, ScheduleSource
+from actorq import InMemoryScheduleSource
 from actorq.testing.contracts.schedules import ScheduleSourceContract
 
 
-EXAMPLES = str(Path(__file__).parents[1] / "examples")
+def loaded(name: str) -> Any:
+    """An example, which may import others."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        del sys.path[0]
 
 
 class TestInMemoryScheduleSource(ScheduleSourceContract):
     factory = InMemoryScheduleSource
 
 
-def in_files(folder: Path) -> ScheduleSource:
-    """The example."""
-    sys.path.insert(0, EXAMPLES)
-    try:
-        example: Any = importlib.import_module("file_schedule_source")
-    finally:
-        sys.path.remove(EXAMPLES)
-    made: ScheduleSource = example.FileScheduleSource(folder / "schedules")
-    return made
-
-
-class TestFileScheduleSource(ScheduleSourceContract):
-    factory = in_files
+TestFileScheduleSource = loaded("proving_stores").TestFileScheduleSource  # the example

@@ -8,6 +8,8 @@ from actorq import InMemoryScheduleSource
 from actorq.testing.contracts.contract import run_contract
 from actorq.testing.contracts.results import ResultBackendContract
 from actorq.testing.contracts.schedules import ScheduleSourceContract
+from actorq.testing.mutants import MUTANTS
+from actorq.testing.mutants.brokers import BROKERS
 from actorq.testing.mutants.mutant import Mutant
 from actorq.testing.mutants.results import RESULTS, OnDisk
 from actorq.testing.mutants.schedules import SCHEDULES
@@ -33,3 +35,8 @@ def test_a_mutant_is_caught_by_the_promise_that_it_breaks(mutant: Mutant) -> Non
 def test_what_is_right_passes_without_pytest_too(contract: type, factory: type) -> None:
     """`run_contract` has nothing to say."""
     assert [str(failure.error) for failure in run_contract(contract, factory)] == []
+
+
+def test_no_mutant_is_left_out() -> None:
+    """Brokers have their tests beside this file, everything else is caught here."""
+    assert set(MUTANTS) == {*BROKERS, *RESULTS, *SCHEDULES}
