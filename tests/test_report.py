@@ -59,6 +59,10 @@ PROJECT = dedent(
         pass
 
 
+    def test_left_out():
+        pass
+
+
     @pytest.mark.promise(3)
     def test_failing():
         assert 1 == 2, "one is not two"
@@ -125,7 +129,8 @@ def project(survivor: bool = False) -> str:
 
 def report(pytester: pytest.Pytester, *args: str) -> tuple[pytest.RunResult, Any]:
     """Run the project's tests; the report as JSON."""
-    ran = pytester.runpytest_subprocess(*ARGS, "--actorq-report=report.json", *args)
+    run = pytester.runpytest_subprocess if "-n" in args else pytester.runpytest_inprocess
+    ran = run(*ARGS, "--actorq-report=report.json", *args)
     return ran, json.loads((pytester.path / "report.json").read_text(encoding="utf-8"))
 
 
@@ -136,7 +141,9 @@ def test_a_project_is_reported(pytester: pytest.Pytester, workers: int) -> None:
     pytester.makeini(
         "[pytest]\nactorq_promises =\n    1-4\n    P7: all is well\n    charged once\n    never asked"
     )
-    _, told = report(pytester, "-n", str(workers), "--actorq-report=page.md")
+    left_out = ["--deselect", "test_project.py::test_left_out", "--actorq-report=page.md"]
+    _, told = report(pytester, *(["-n", str(workers)] if workers else []), *left_out)
+    assert told["deselected"] == 1
     rows = {row["key"]: row for row in told["promises"]}
     assert list(rows) == ["1", "2", "3", "4", "5", "6", "P7", "charged once", "never asked"]
     assert (rows["1"]["tests"], rows["1"]["examples"], rows["1"]["simulations"]) == (1, 7, 7)
@@ -166,14 +173,12 @@ def test_a_project_is_reported(pytester: pytest.Pytester, workers: int) -> None:
     )
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_mutant_that_survives_fails_the_run(pytester: pytest.Pytester, workers: int) -> None:
+def test_a_mutant_that_survives_fails_the_run(pytester: pytest.Pytester) -> None:
     """Though its test did not mind; and it stands on the screen."""
     pytester.makepyfile(test_project=project(survivor=True))
-    ran, told = report(pytester, "-k", "mutant", "-n", str(workers))
+    ran, _ = report(pytester, "-k", "mutant")
     assert ran.ret == pytest.ExitCode.TESTS_FAILED
     ran.stdout.fnmatch_lines(["survived: full 0: is not empty"])
-    assert told["deselected"] == 8
     ran, _ = report(pytester, "-k", "mutant and True")
     assert ran.ret == pytest.ExitCode.OK
 
@@ -182,7 +187,7 @@ def test_a_run_that_ran_nothing_writes_nothing(pytester: pytest.Pytester) -> Non
     """The report of the last good run stays."""
     pytester.makepyfile(test_project=project())
     for args in (["--collect-only"], ["-k", "nothing_of_the_kind"]):
-        ran = pytester.runpytest_subprocess(*ARGS, "--actorq-report=report.json", *args)
+        ran = pytester.runpytest_inprocess(*ARGS, "--actorq-report=report.json", *args)
         ran.stdout.fnmatch_lines(["no test ran, or the run was broken off: no report"])
         assert not (pytester.path / "report.json").exists()
 
