@@ -13,7 +13,7 @@ from promised import promises_in
 
 
 # A checkout that was installed before this plugin was written does not have its entry point.
-if not any(each.value == "actorq.testing.plugin" for each in entry_points(group="pytest11")):
+if not any(each.name == "actorq" for each in entry_points(group="pytest11")):
     pytest_plugins = ["actorq.testing.plugin"]
 
 

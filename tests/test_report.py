@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 #: Where this actorq was installed before it had a plugin.
 ARGS = (
     []
-    if any(each.value == "actorq.testing.plugin" for each in entry_points(group="pytest11"))
+    if any(each.name == "actorq" for each in entry_points(group="pytest11"))
     else ["-p", "actorq.testing.plugin"]
 )
 

@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
     if importlib.util.find_spec("pytest") is None:
         sys.exit("the report needs pytest: pip install 'actorq[testing]'")
     args = [*rest, *([f"--actorq-report={options.write}"] if options.write else [])]
-    if not any(each.value == PLUGIN for each in entry_points(group="pytest11")):
+    if not any(each.name == "actorq" for each in entry_points(group="pytest11")):
         args = ["-p", PLUGIN, *args]  # an installation from before it was a plugin
     if not options.json:
         return run_pytest([*args, "--actorq-report"], sys.stdout)

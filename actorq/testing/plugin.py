@@ -1,118 +1,21 @@
-"""The pytest plugin: fixtures with a queue in memory and virtual time; and the report.
+"""The pytest plugin by its older name, for `-p actorq.testing.plugin` where no entry point is installed.
 
-There as soon as actorq is installed, so it imports nothing before one of its fixtures is asked for, and
-does nothing to tests that ask for none.
+What it does stands in `actorq_pytest`, outside of this package: pytest loads it in every project.
 """
 
-from __future__ import annotations
-
-import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
-
-import pytest
-
-from actorq.testing.report import collecting
+from actorq_pytest import (
+    actorq_broker,
+    actorq_system,
+    pytest_addoption,
+    pytest_configure,
+    pytest_runtest_setup,
+)
 
 
-if TYPE_CHECKING:
-    from actorq import Broker, System
-
-SYSTEM = "actorq_system"
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Its options."""
-    collecting.add_options(parser)
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Its marks, and what its options ask for."""
-    collecting.configure(config)
-
-
-@pytest.fixture
-def actorq_broker() -> Broker:
-    """The broker of `actorq_system`: override it to return your app's.
-
-    What it returns is not opened itself: an empty stand-in is, see `actorq.testing.in_memory`.
-    """
-    from actorq import InMemoryBroker
-
-    return InMemoryBroker()
-
-
-async def _actorq_system(actorq_broker: Broker) -> AsyncIterator[System]:
-    """An open queue in memory, in virtual time: no task of another test, no result, no override.
-
-    Time jumps to the next deadline whenever everybody waits.  The wall clock begins at 2024-01-01 UTC;
-    ids, random numbers and the order of steps are the same in each run.
-    """
-    from actorq import open_system
-    from actorq.testing.stand_in import in_memory
-
-    broker = in_memory(actorq_broker)
-    overrides = dict(broker.dependency_overrides)
-    try:
-        async with open_system(broker) as system:
-            yield system
-    finally:
-        broker.dependency_overrides = overrides
-
-
-# pytest-trio is to take it for its own even where trio_mode is off
-_actorq_system._force_trio_fixture = True  # type: ignore[attr-defined]
-actorq_system = pytest.fixture(name=SYSTEM)(_actorq_system)
-
-
-def _run_in_virtual_time(
-    async_fn: Callable[[], Awaitable[Any]],
-    *,
-    clock: object = None,
-    instruments: Sequence[Any] = (),
-) -> Any:
-    """What pytest-trio is to call in place of `trio.run` for a test with our system."""
-    __tracebackhide__ = True
-    from actorq.testing.simulation import simulate
-
-    if clock is not None:
-        pytest.fail(
-            f"a test with {SYSTEM} runs in virtual time already: leave out {type(clock).__name__} "
-            f"(the fixture autojump_clock or mock_clock), and write `await time_travel(seconds=...)`",
-            pytrace=False,
-        )
-    try:
-        return simulate(async_fn, instruments=instruments, limit=math.inf)
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) > 1:
-            raise
-        failed = next(iter(group.exceptions))
-        for note in getattr(group, "__notes__", ()):  # what happened in the simulation
-            failed.add_note(note)
-    raise failed  # without the nursery in which pytest-trio runs a test: what failed reads better
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Prepare a test that has our system, by itself or by one of its fixtures."""
-    if SYSTEM not in getattr(item, "fixturenames", ()):
-        return
-    if not item.config.pluginmanager.hasplugin("trio"):
-        pytest.fail(
-            f"the fixture {SYSTEM} needs pytest-trio: pip install 'actorq[testing]'", pytrace=False
-        )
-    if item.get_closest_marker("trio") is None:
-        pytest.fail(
-            f"the fixture {SYSTEM} is for async tests: write `async def {item.name}(...)` and mark it "
-            f"with @pytest.mark.trio, or set trio_mode = true in pytest's configuration",
-            pytrace=False,
-        )
-    if hasattr(getattr(item, "obj", None), "hypothesis"):
-        pytest.fail(
-            f"all examples of a @given test would share one {SYSTEM}: write a plain `def` test, and in "
-            f"it an async function with `async with actorq.open_system(...)`, run by "
-            f"actorq.testing.simulate(...)",
-            pytrace=False,
-        )
-    # the nearest marker says which runner
-    item.add_marker(pytest.mark.trio(run=_run_in_virtual_time), append=False)
+__all__ = [
+    "actorq_broker",
+    "actorq_system",
+    "pytest_addoption",
+    "pytest_configure",
+    "pytest_runtest_setup",
+]

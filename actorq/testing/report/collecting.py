@@ -48,33 +48,8 @@ _LEFT_OUT = "actorq_left_out"
 _COUNTED = frozenset({"valid", "interesting"})
 
 
-def add_options(parser: pytest.Parser) -> None:
-    """The option, and the setting that goes with it."""
-    parser.getgroup("actorq").addoption(
-        OPTION,
-        action="append",
-        nargs="?",
-        const="",
-        metavar="PATH",
-        help="tell which promises were tried how hard, which mutants were caught, and what is not "
-        f"covered; with {OPTION}=PATH written there, as .md, .txt or .json",
-    )
-    parser.addini(
-        "actorq_promises",
-        type="linelist",
-        default=[],
-        help="what the report is to cover: numbers of actorq's promises such as 28-34, or promises of "
-        "your own, in words; those without a test are listed",
-    )
-
-
 def configure(config: pytest.Config) -> None:
-    """Make the mark known; collect, if a report is wanted."""
-    config.addinivalue_line(
-        "markers",
-        "promise(*promises): what the test is about, for --actorq-report: numbers of actorq's promises, "
-        "or promises of your own, in words",
-    )
+    """Collect, if a report is wanted.  The option itself is declared in `actorq_pytest`."""
     wanted = config.getoption(OPTION)
     if wanted is not None:
         paths = [_checked(config, each) for each in wanted if each]
