@@ -1,13 +1,18 @@
 """Proving your own backends: the contracts, on the examples of this folder.
 
-Run it: pytest examples/test_own_backends.py
+Run it: pytest -rs examples/test_own_backends.py
 """
 
 from __future__ import annotations
 
-from actorq.testing import BrokerContract
+from actorq.testing import BrokerContract, ResultBackendContract
 from file_broker import FileBroker
+from file_result_backend import FileResultBackend
 
 
 class TestFileBroker(BrokerContract):
     factory = FileBroker
+
+
+class TestFileResultBackend(ResultBackendContract):
+    factory = FileResultBackend

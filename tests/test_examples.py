@@ -130,6 +130,15 @@ def test_processes() -> None:
 # --- a result backend of one's own --------------------------------------------------------------
 
 
+def test_file_queue(tmp_path: Path) -> None:
+    """A queue in a file goes on where the system before left off, and refuses what it cannot do."""
+    folder = tmp_path / "new" / "folder"
+    output = run("file_queue.py", folder)
+    assert "refused: FileBroker cannot honour priority=10" in output
+    assert "the next system: cat.jpg@640\n" in output
+    assert (folder / "queue.json").is_file()
+
+
 def test_file_result_backend(tmp_path: Path) -> None:
     """Results and progress are still there when the system is opened again."""
     output = run("file_result_backend.py", tmp_path / "new" / "folder")

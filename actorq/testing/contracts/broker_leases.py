@@ -139,6 +139,19 @@ class LeasesTasks(EngineContract):
         again = await bench.session()
         expect(33, await bench.take(again) == ["a"], "what was given back counts as deliveries")
 
+    @promised(29, 33)
+    @on_engine
+    async def test_what_puts_itself_back_has_lost_no_worker(self, host: Host) -> None:
+        """29: a requeue is an attempt, and brings the task no nearer to its limit of deliveries."""
+        bench = host.first
+        await bench.enqueue(call("a", deliveries=2))
+        session = await bench.session()
+        for _ in range(5):
+            await bench.settle(session, Ending.REQUEUE, *await bench.claim(session))
+        await bench.claim(session)
+        again = await bench.session()
+        expect(29, await bench.take(again) == ["a"], "5 requeues and 1 lost worker were too many")
+
     @promised(33, needs={Capability.DELAY})
     @on_engine
     async def test_a_retry_is_not_early(self, host: Host) -> None:
