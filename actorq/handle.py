@@ -175,6 +175,9 @@ class TaskHandle(Generic[R]):
                     f"was never enqueued here, or ended so long ago that it is forgotten"
                 )
             if where not in _LIVE:  # ended: its result was stored before the broker knew, if ever
+                if not await self.is_ready() and await self._system._holds(self.task_id):
+                    sure = live = True  # acknowledged early, it runs here, or is about to be stored
+                    continue
                 return await ask_again(wiring.results, GetResult(self.task_id, with_logs))
             sure = live = True
 

@@ -30,6 +30,7 @@ class Enqueue(Message[tuple[TaskId, ...] | None]):
     """
 
     messages: tuple[TaskMessage, ...]
+    again: bool = False  #: their ids are the sender's own: they may have been here before
 
 
 @attrs.frozen
@@ -352,6 +353,16 @@ class DoubtResults(Message[None]):
 
 
 @attrs.frozen
+class EndedBefore(Message[None]):
+    """These had ended when they were sent again: a result that is not there now may never come.
+
+    Who waits for one already goes on; who comes from now on finds out at the broker.
+    """
+
+    task_ids: tuple[TaskId, ...]
+
+
+@attrs.frozen
 class GetResult(Message[TaskResult[Any]]):
     """The stored result; `ResultGetError` if there is none."""
 
@@ -425,6 +436,7 @@ ResultMessage = (
     SetResults
     | UnsavedResult
     | DoubtResults
+    | EndedBefore
     | GetResult
     | WaitResult
     | IsResultReady

@@ -19,7 +19,7 @@ from actorq.actors.broker import Broker
 from actorq.actors.middleware import MiddlewareChain
 from actorq.actors.result_backend import ResultBackend
 from actorq.actors.scheduler import Scheduler, TaskAdded
-from actorq.actors.worker_pool import GetPoolStatistics, PoolStatistics, WorkerPool
+from actorq.actors.worker_pool import GetPoolStatistics, IsHeld, PoolStatistics, WorkerPool
 from actorq.call import Call, Enqueueable, Step
 from actorq.capability import Capability
 from actorq.chain import Chain
@@ -103,7 +103,7 @@ class System(Composition, Operations, Kernel):
             lacks=broker.lacks,
             system=self,
         )
-        self._pool: ActorRef[GetPoolStatistics]
+        self._pool: ActorRef[GetPoolStatistics | IsHeld]
         self._concurrency = concurrency
         self._queues = queues
         # the broker's, not the system's: who opens it again takes over at once what was held
@@ -140,7 +140,7 @@ class System(Composition, Operations, Kernel):
         message = task.message(
             args, kwargs, task_id=task.options.task_id or self._new_id(), now=self.wiring.clock()
         )
-        stand_ins = await self._send((message,))
+        stand_ins = await self._send((message,), task.options.task_id is not None)
         task_id = message.task_id if stand_ins is None else stand_ins[0]
         return TaskHandle(self, task_id, task, known=True)
 
@@ -187,7 +187,7 @@ class System(Composition, Operations, Kernel):
         check_fields(message)
         if current_slot.get() is None:
             self._check_open("send")
-        (task_id,) = await self._send_all((message,))
+        (task_id,) = await self._send_all((message,), again=True)
         return TaskHandle(self, task_id, self.wiring.tasks.get(message.task_name), known=True)
 
     async def send_encoded(self, data: bytes) -> TaskHandle[Any]:
@@ -248,7 +248,9 @@ class System(Composition, Operations, Kernel):
         for prepared in batch:
             for task in prepared.news:
                 await self._announce(task)
-        task_ids = await self._send_all(tuple([prepared.message for prepared in batch]))
+        again = any(prepared.task.options.task_id is not None for prepared in batch)
+        messages = tuple([prepared.message for prepared in batch])
+        task_ids = await self._send_all(messages, again=again)
         return tuple(
             [
                 prepared.task_ids[-1] if task_id == prepared.message.task_id else task_id
@@ -256,8 +258,10 @@ class System(Composition, Operations, Kernel):
             ]
         )
 
-    async def _send_all(self, messages: tuple[TaskMessage, ...]) -> tuple[TaskId, ...]:
-        stand_ins = await self._send(messages) if messages else None
+    async def _send_all(
+        self, messages: tuple[TaskMessage, ...], *, again: bool = False
+    ) -> tuple[TaskId, ...]:
+        stand_ins = await self._send(messages, again) if messages else None
         return stand_ins or tuple([message.task_id for message in messages])
 
     def _fresh_id(self) -> TaskId:
@@ -293,16 +297,18 @@ class System(Composition, Operations, Kernel):
                 raise SystemClosed(f"the system is closing ({error})") from None
             raise
 
-    async def _store(self, messages: tuple[TaskMessage, ...]) -> tuple[TaskId, ...] | None:
+    async def _store(
+        self, messages: tuple[TaskMessage, ...], again: bool = False
+    ) -> tuple[TaskId, ...] | None:
         try:
-            return await self.wiring.broker.ask(Enqueue(messages))
+            return await self.wiring.broker.ask(Enqueue(messages, again))
         except ActorFailed as failed:
             raise EnqueueUncertain(tuple(each.task_id for each in messages)) from failed
         except ActorStopped as stopped:
             raise _closing(stopped) from None
 
     async def _send_through_hooks(
-        self, messages: tuple[TaskMessage, ...]
+        self, messages: tuple[TaskMessage, ...], again: bool = False
     ) -> tuple[TaskId, ...] | None:
         """Send by way of the middlewares: their hooks run here, in the enqueuer's task."""
         chain, hooks = self.wiring.chain, self.wiring.hooks
@@ -311,7 +317,7 @@ class System(Composition, Operations, Kernel):
         with chain.around_send(messages) if "around_send" in hooks else nullcontext():
             if "pre_send" in hooks:
                 messages = await chain.pre_send(messages)
-            stand_ins = await self._store(messages)
+            stand_ins = await self._store(messages, again)
             if "post_send" in hooks:
                 await chain.post_send(_stored(messages, stand_ins))
         return stand_ins
@@ -329,6 +335,13 @@ class System(Composition, Operations, Kernel):
         """Enqueue one slot of a schedule, under an id that only this slot has; what stands for it."""
         stand_ins = await self._send((slot.message(self.wiring.clock()),))
         return slot.task_id if stand_ins is None else stand_ins[0]
+
+    async def _holds(self, task_id: TaskId) -> bool:
+        """Whether this system's own pool has the task in its hands."""
+        try:
+            return await ask_again(self._pool, IsHeld(task_id))
+        except SystemClosed:
+            return False  # it drains
 
     # --- looking ---
 

@@ -26,9 +26,18 @@ from actorq import (
 )
 from actorq.engines.memory import results as memory
 from actorq.handle import ask_again
-from actorq.protocol import GetResult, IsResultReady, Lease, Outcome, SetProgress, SetResults
+from actorq.protocol import (
+    Ending,
+    GetResult,
+    IsResultReady,
+    Lease,
+    Outcome,
+    SetProgress,
+    SetResults,
+    Settlement,
+)
 from actorq.ref import ActorRef
-from actorq.testing import Tape, crash, simulate
+from actorq.testing import EPOCH, MemoryStorage, Tape, crash, simulate
 from queue_strategies import INJECTED, QUICK, Log, tapes
 
 
@@ -605,3 +614,51 @@ def test_who_waits_gets_copies() -> None:
             assert one.error is not other.error
 
     simulate(main)
+
+
+@given(tape=tapes)
+def test_who_sends_again_what_ended_without_its_result_hears_so_at_once(tape: Tape) -> None:
+    """31, 43. It was acknowledged by a process that died before it stored the result."""
+
+    @actorq.task
+    async def work() -> None:
+        raise AssertionError("it has ended")
+
+    async def program() -> None:
+        storage = MemoryStorage()
+        session = storage.queue.open_session("of the dead", EPOCH)
+        storage.queue.enqueue([work.message((), {}, task_id="once", now=EPOCH)], EPOCH)
+        (delivery,) = storage.queue.claim(session.id, 1, EPOCH)
+        storage.queue.settle(session.id, [Settlement(delivery.fence, Ending.DONE)], EPOCH)
+        async with open_system(InMemoryBroker(storage=storage)) as sys:
+            handle = await sys.enqueue(work.using(task_id="once"))
+            with pytest.raises(ResultGetError, match="there is no result"):
+                await handle.result()
+            assert [update async for update in handle.progress()] == []
+
+    simulate(program, tape=tape, limit=100)
+
+
+@pytest.mark.parametrize("ack", ["when_received", "when_executed"])
+@given(tape=tapes)
+def test_who_sends_again_what_still_runs_waits_for_it(ack: Any, tape: Tape) -> None:
+    """32, 43. It was acknowledged early, so the queue has forgotten it; its worker has not."""
+
+    @actorq.task(ack=ack)
+    async def slow() -> str:
+        await trio.sleep(1)
+        return "the result"
+
+    async def wait(sys: actorq.System, delay: float, got: list[str]) -> None:
+        await trio.sleep(delay)
+        handle = await sys.enqueue(slow.using(task_id="once"))
+        got.append(await handle.result())
+
+    async def program() -> None:
+        got: list[str] = []
+        async with open_system() as sys, trio.open_nursery() as nursery:
+            for delay in (0, 0, 0.5, 1, 1.5):
+                nursery.start_soon(wait, sys, delay, got)
+        assert got == ["the result"] * 5
+
+    simulate(program, tape=tape, limit=100)

@@ -35,6 +35,7 @@ from actorq.protocol import (
     Cancel,
     Count,
     DeadTask,
+    EndedBefore,
     EndedUnreported,
     Ending,
     Enqueue,
@@ -164,6 +165,8 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             try:
                 if self._counter.refuses:
                     self._check(message.messages)  # type: ignore[union-attr]
+                if message.again:  # type: ignore[union-attr]
+                    await self._note_ended(message.messages)  # type: ignore[union-attr]
                 return await self.store(message.messages, self._wiring.clock())  # type: ignore[union-attr]
             except ActorqError as refusal:
                 self.defer().fail(refusal)
@@ -223,6 +226,16 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             case _Sweep():
                 await self._sweep()
         return None
+
+    async def _note_ended(self, messages: tuple[TaskMessage, ...]) -> None:
+        """Who sends them again must not wait for a result that died with an earlier process."""
+        ids: list[str] = []
+        for message in messages:
+            steps = () if message.terms is None else message.terms.chain
+            ids += [message.task_id, *[step.task_id for step in steps]]
+        ended = tuple([task_id for task_id in ids if await self.ending(task_id) is not None])
+        if ended:
+            await self._wiring.results.tell(EndedBefore(ended))
 
     async def _replay(self, pairs: tuple[tuple[str, TaskMessage], ...]) -> Any:
         try:

@@ -30,6 +30,7 @@ from actorq.protocol import (
     DeleteResult,
     Doubt,
     DoubtResults,
+    EndedBefore,
     GetProgress,
     GetResult,
     IsResultReady,
@@ -293,6 +294,10 @@ class ResultBackend(Actor[ResultMessage]):
                 case DoubtResults(task_ids):
                     for task_id in task_ids:
                         self._doubt(task_id)
+                case EndedBefore(task_ids):
+                    for task_id in task_ids:
+                        if not (task_id in self._known_doubts or await self._is_ready(task_id)):
+                            self._note_doubt(task_id)
         except ResultBackendError as error:
             self.defer().fail(error)  # a refusal: the actor lives
         return None
@@ -467,6 +472,10 @@ class ResultBackend(Actor[ResultMessage]):
             reply.fail(_unsaved(task_id, error))
         for reader in self._desk.readers.pop(task_id, ()):
             reader.send(None)
+
+    def _note_doubt(self, task_id: str) -> None:
+        assert self._ledger is not None
+        self._ledger.doubt(task_id, None)
 
     def _doubt(self, task_id: str) -> None:
         assert self._ledger is not None

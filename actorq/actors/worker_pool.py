@@ -75,6 +75,13 @@ class GetPoolStatistics(Message["PoolStatistics"]):
 
 
 @attrs.frozen
+class IsHeld(Message[bool]):
+    """Whether a task is in this pool's hands: acknowledged early, it may run or wait to be stored."""
+
+    task_id: TaskId
+
+
+@attrs.frozen
 class PoolStatistics:
     """The worker pool at one moment."""
 
@@ -127,7 +134,7 @@ class Inlet:
         return True
 
 
-class WorkerPool(Actor[Renew | GetPoolStatistics]):
+class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
     """Runs tasks, at most *concurrency* at a time."""
 
     def __init__(
@@ -168,11 +175,13 @@ class WorkerPool(Actor[Renew | GetPoolStatistics]):
         self._slots.started = self._slots.waking = 1
         self._start_slot()
 
-    async def receive(self, message: Renew | GetPoolStatistics) -> Any:
-        """Renew the lease, or tell the statistics."""
+    async def receive(self, message: Renew | GetPoolStatistics | IsHeld) -> Any:
+        """Renew the lease, or tell what is asked."""
         if isinstance(message, Renew):
             await self._renew()
             return None
+        if isinstance(message, IsHeld):
+            return any(job.fence.task_id == message.task_id for job in self._jobs.values())
         slots = self._slots
         return PoolStatistics(slots.concurrency, len(self._jobs), slots.suspended, slots.started)
 
