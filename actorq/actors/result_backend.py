@@ -24,6 +24,7 @@ from actorq.errors import (
     ResultIsReadyError,
     ResultSetError,
     StaleResult,
+    WorkerLost,
 )
 from actorq.progress import TaskProgress
 from actorq.protocol import (
@@ -210,7 +211,11 @@ class ResultBackend(Actor[ResultMessage]):
         """End a life: what `startup` opened."""
 
     async def set_result(self, task_id: str, result: TaskResult[Any]) -> None:
-        """Store *result*; it may replace one of an earlier attempt."""
+        """Store *result*; it may replace one of an earlier attempt.
+
+        A storage that several processes share raises `StaleResult` if it has a later attempt's, found
+        out in the step in which it stores: a process may have stood still since its lease was checked.
+        """
         raise NotImplementedError
 
     async def get_result(self, task_id: str, with_logs: bool = True) -> TaskResult[Any]:
@@ -348,11 +353,18 @@ class ResultBackend(Actor[ResultMessage]):
         assert ledger is not None
         for task_id, result, lease, ttl, _ in outcomes:
             lost = lease is not None and not lease.holds(now)
-            if lost or result.attempts < self.stored_attempt(task_id):
+            stored = self.stored_attempt(task_id)
+            if lost or result.attempts < stored:
                 verdicts.append(StaleResult(f"attempt {result.attempts} of {task_id!r} is stale"))
+                continue
+            if result.attempts == stored and type(result.error) is WorkerLost:
+                verdicts.append(None)  # the worker had stored it before it died: that stands
                 continue
             try:
                 await self.set_result(task_id, result)
+            except StaleResult as stale:
+                verdicts.append(stale)
+                continue
             except Exception as error:
                 log.exception("%s could not store the result of %s", type(self).__name__, task_id)
                 failure = ResultSetError(

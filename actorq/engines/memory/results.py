@@ -12,7 +12,7 @@ import attrs
 
 from actorq.actors.result_backend import ResultBackend
 from actorq.capability import Capability
-from actorq.errors import ResultGetError
+from actorq.errors import ResultGetError, StaleResult
 from actorq.progress import TaskProgress
 from actorq.result import TaskResult
 
@@ -88,7 +88,13 @@ class InMemoryResultBackend(ResultBackend):
         self.table.limit = max_stored_results
 
     async def set_result(self, task_id: str, result: TaskResult[Any]) -> None:
-        """Store *result*; the oldest one goes if there are too many."""
+        """Store *result*; the oldest one goes if there are too many.
+
+        Raises `StaleResult` if a later attempt's is stored: another process may have come in between,
+        while this one stood still.
+        """
+        if result.attempts < self.stored_attempt(task_id):
+            raise StaleResult(f"attempt {result.attempts} of {task_id!r} is stale")
         if self.encoded:
             data = self.wire.encode_result(task_id, result)
             result = TaskResult(return_value=data, attempts=result.attempts)
