@@ -277,8 +277,10 @@ def test_a_program_that_never_ends_is_told_so() -> None:
     async def serve(world: object) -> None:
         await trio.sleep_forever()
 
-    with pytest.raises(NotCrashSafe, match=r"does not end by itself.*limit=50"):
+    with pytest.raises(NotCrashSafe, match=r"without any crash, .* limit=50") as caught:
         assert_crash_safe(serve, lambda world: True, limit=50)
+    assert "await trio.sleep_forever()" in caught.value.story
+    assert "sys.wait_idle()" in caught.value.story
 
     async def waits_for_the_dead(world: list[int]) -> None:
         world.append(1)
@@ -286,9 +288,11 @@ def test_a_program_that_never_ends_is_told_so() -> None:
             await trio.sleep_forever()
         await trio.sleep(1)
 
-    with pytest.raises(NotCrashSafe, match="did not end within 50 virtual seconds") as caught:
+    with pytest.raises(NotCrashSafe, match="did not end within limit=50 virtual seconds") as caught:
         assert_crash_safe(waits_for_the_dead, lambda world: True, world=list, limit=50)
     assert caught.value.only == (1,)
+    assert "it waits here:" in caught.value.story
+    assert "process 1" not in caught.value.story.split("it waits here:")[1]
 
 
 def test_a_program_without_crash_points_is_refused() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,10 +45,11 @@ CALLS: Final[dict[type, tuple[str, ...]]] = {
 
 
 class Strike(Enum):
-    """What is done to a process at a crash point."""
+    """What is done at a crash point of a process."""
 
-    KILL = "killed"  #: as SIGKILL does; it is gone
-    STOP = "stopped"  #: as SIGSTOP does; it may go on later
+    KILL = "was killed"  #: as SIGKILL does; it is gone
+    STOP = "was stopped"  #: as SIGSTOP does; it may go on later
+    WAKE = "went on, and with it the one that was stopped,"
 
 
 @attrs.frozen
@@ -56,6 +57,7 @@ class CrashPoint:
     """One moment of a process."""
 
     number: int
+    strike: Strike
     time: float  #: virtual seconds since the simulation began
     task: str  #: whose step it was to be
     call: str  #: "between broker.store() and its answer", if the step was in such a call
@@ -74,17 +76,16 @@ class CrashPoints(Tap):
 
     def __init__(
         self,
-        strikes: tuple[int, ...] = (),
-        strike: Strike = Strike.KILL,
+        strikes: Sequence[tuple[int, Strike]] = (),
         always: Callable[[], None] | None = None,
     ) -> None:
         self.names: list[list[str]] = []  #: of the points of each process, in order
         self.struck: list[CrashPoint] = []
         self.error: Exception | None = None  #: of `always`
-        self._strikes = strikes  #: the point for each process; further ones are spared
-        self._strike = strike
+        self.happened = trio.Event()  #: the first strike
+        self._strikes = strikes  #: one for each process; further ones are spared
         self._always = always
-        self._process: Process | None = None
+        self._processes: list[Process] = []  #: so far; the points of the last one are counted
 
     def listen(self) -> None:
         """Hear the simulation that runs here, from now on."""
@@ -94,7 +95,7 @@ class CrashPoints(Tap):
 
     def follow(self, process: Process) -> None:
         """Count the points of *process* from now on."""
-        self._process = process
+        self._processes.append(process)
         self.names.append([])
 
     # --- the points ---
@@ -110,38 +111,39 @@ class CrashPoints(Tap):
         task = trio.lowlevel.current_task()
         if not self._is_ours(task):
             return await method(*args, **kwargs)
-        if self._come_to(task, f"about to call {name}"):
-            await self._be_struck()
+        await self._come_to_call(task, f"about to call {name}")
         value = await method(*args, **kwargs)
         if self._is_ours(task):
             self._look()
-            if self._come_to(task, f"between {name} and its answer"):
-                await self._be_struck()
+            await self._come_to_call(task, f"between {name} and its answer")
         return value
 
-    def _come_to(self, task: trio.lowlevel.Task, call: str) -> bool:
-        """Count this point; True if the process is struck at it."""
+    async def _come_to_call(self, task: trio.lowlevel.Task, call: str) -> None:
+        """In the middle of a step: who is struck does not get one line further."""
+        match self._come_to(task, call):
+            case Strike.KILL:
+                await trio.sleep_forever()
+            case Strike.STOP:
+                await trio.lowlevel.checkpoint()  # until it goes on, if it does
+
+    def _come_to(self, task: trio.lowlevel.Task, call: str) -> Strike | None:
+        """Count this point, and strike if it is the one."""
         life, names = len(self.names), self.names[-1]
         names.append(call or task.name)
-        if life > len(self._strikes) or len(names) != self._strikes[life - 1]:
-            return False
-        process = self._process
-        assert process is not None
-        point = CrashPoint(
-            len(names), trio.current_time(), label_of(task), call, tuple(lines_of(task))
-        )
-        self.struck.append(point)
-        if self._strike is Strike.KILL:
-            process.kill()
-        else:
-            process.stop()
-        return True
-
-    async def _be_struck(self) -> None:
-        """In the middle of a step: not one line further, until the process goes on, if it does."""
-        if self._strike is Strike.KILL:
-            await trio.sleep_forever()
-        await trio.lowlevel.checkpoint()
+        number, strike = self._strikes[life - 1] if life <= len(self._strikes) else (0, None)
+        if strike is None or len(names) != number:
+            return None
+        now, lines = trio.current_time(), tuple(lines_of(task))
+        self.struck.append(CrashPoint(number, strike, now, label_of(task), call, lines))
+        self.happened.set()
+        match strike:
+            case Strike.KILL:
+                self._processes[-1].kill()
+            case Strike.STOP:
+                self._processes[-1].stop()
+            case Strike.WAKE:
+                self._processes[0].go_on()
+        return strike
 
     def _look(self) -> None:
         if self._always is not None and self.error is None:
@@ -149,11 +151,11 @@ class CrashPoints(Tap):
                 self._always()
             except Exception as error:  # noqa: BLE001 - the run loop must not see it
                 self.error = error
-                assert self._process is not None
-                self._process.kill()
+                for process in self._processes:
+                    process.kill()
 
     def _is_ours(self, task: trio.lowlevel.Task | None) -> bool:
-        process = self._process
+        process = self._processes[-1] if self._processes else None
         if process is None or process.task is None or not process.is_running:
             return False
         while task is not None:

@@ -15,10 +15,10 @@ import attrs
 import trio
 
 from actorq.engines.memory.storage import MemoryStorage
-from actorq.testing.crash_points import CrashPoints
-from actorq.testing.process import Process, open_processes
+from actorq.testing.crash_points import CrashPoints, Strike
+from actorq.testing.process import Process, Processes, open_processes
 from actorq.testing.simulation import Stuck, simulate
-from actorq.testing.source_lines import lines_of_error
+from actorq.testing.source_lines import lines_of_error, where_it_sits
 from actorq.testing.tally import TALLY
 from actorq.testing.tape import Tape
 
@@ -27,6 +27,8 @@ W = TypeVar("W")
 
 #: Pairs of crash points that are explored unless told.
 MAX_PAIRS: Final = 500
+#: Virtual seconds that a process has which was stopped and goes on, before it is killed.
+PATIENCE: Final = 120.0
 
 
 class NotCrashSafe(AssertionError):
@@ -45,7 +47,7 @@ class NotCrashSafe(AssertionError):
 class CrashReport:
     """What was explored, and held."""
 
-    points: int  #: at which the process was killed, over all schedules
+    points: int  #: at which the process was killed, or stopped, over all schedules
     pairs: int  #: of points: the process that was started again was killed too
     all_pairs: int  #: that there are; 0 if they were not asked for
     schedules: int
@@ -74,6 +76,7 @@ def assert_crash_safe(
     duplicates: Callable[[W], int] | None = None,
     tape: Tape | None = None,
     tapes: Iterable[Tape] | None = None,
+    stalls: bool = False,
     pairs: bool = False,
     max_pairs: int | None = MAX_PAIRS,
     restarts: int = 0,
@@ -87,12 +90,14 @@ def assert_crash_safe(
     called with it when the restarted program has ended; it raises, or returns False, if something is
     wrong, and may be async.  *always* is called after every step, and is not async.
 
-    *tape*, *tapes*: the schedules to explore under; creation order unless told.  *pairs*: also kill
-    the restarted process, at *max_pairs* of all the pairs of points, drawn evenly, the same ones each
-    time (None: all).  *restarts*: how often a process that fails is started again before that counts,
-    as a service manager would.  *limit*: virtual seconds for each run.  *only*: the number of one
-    point, or the two of a pair, to run nothing else.  *duplicates*: asked after each run, and summed
-    up in the report.
+    *tape*, *tapes*: the schedules to explore under; creation order unless told.  *stalls*: also stop
+    the process at each point, as a long pause does, let another take over, and let the first go on when
+    that one has ended; what it does and raises then must do no harm.  *pairs*: also kill the restarted
+    process (let the stopped one go on) at *max_pairs* of all the pairs of points, drawn evenly, the
+    same ones each time (None: all).  *restarts*: how often a process that fails is started again
+    before that counts, as a service manager would.  *limit*: virtual seconds for each run.  *only*:
+    the number of one point, or the two of a pair, to run nothing else (with *stalls*: to stop there).
+    *duplicates*: asked after each run, and summed up in the report.
 
     Raises `NotCrashSafe` with the story of the smallest failing point.
     """
@@ -102,9 +107,11 @@ def assert_crash_safe(
     for each in chosen:
         exploration.under(each)
         if only is not None:
-            exploration.visit(_points(only))
-        else:
-            exploration.visit_all(pairs=pairs, max_pairs=max_pairs)
+            exploration.visit(_points(only), stall=stalls)
+            continue
+        exploration.visit_all(max_pairs if pairs else 0)
+        if stalls:
+            exploration.visit_all(max_pairs if pairs else 0, stall=True)
     return exploration.report(len(chosen))
 
 
@@ -118,6 +125,7 @@ class Run(Generic[W]):
     seconds: float = 0.0
     problem: str = ""  #: what went wrong, in a line
     error: BaseException | None = None
+    where: tuple[str, ...] = ()  #: its last process sits, if it did not end
     duplicates: int = 0
     processes: list[Process] = attrs.field(factory=list)
 
@@ -166,7 +174,7 @@ class Exploration(Generic[W]):
         self._tape = tape
         run = self._run(())
         if run.problem:
-            raise NotCrashSafe(_undisturbed(run, self._limit)) from run.error
+            raise NotCrashSafe(_undisturbed(run)) from run.error
         self._names = run.points.names[0]
         if not self._names:
             raise ValueError(
@@ -175,21 +183,21 @@ class Exploration(Generic[W]):
                 f"(trio.lowlevel.checkpoint() where a real program would wait for the world)"
             )
 
-    def visit_all(self, *, pairs: bool, max_pairs: int | None) -> None:
-        """Each point by itself; then, if asked for, pairs."""
+    def visit_all(self, max_pairs: int | None = 0, *, stall: bool = False) -> None:
+        """Each point by itself; then so many pairs (None: all)."""
         seconds = []  #: how many points the second process has, for each point of the first
         for number in range(1, len(self._names) + 1):
-            run = self.visit((number,))
+            run = self.visit((number,), stall=stall)
             seconds.append(len(run.points.names[1]))
-        if pairs:
+        if max_pairs != 0:
             every = [(i, j) for i, many in enumerate(seconds, 1) for j in range(1, many + 1)]
             self.n_all_pairs += len(every)
             for pair in _drawn(every, max_pairs):
-                self.visit(pair)
+                self.visit(pair, stall=stall)
 
-    def visit(self, strikes: tuple[int, ...]) -> Run[W]:
+    def visit(self, strikes: tuple[int, ...], *, stall: bool = False) -> Run[W]:
         """Run it with a crash at each of these points; raise the story if that breaks something."""
-        run = self._run(strikes)
+        run = self._run(strikes, stall=stall)
         if run.problem:
             raise NotCrashSafe(self._story(run), strikes) from run.error
         if len(run.points.struck) < len(strikes):
@@ -206,16 +214,18 @@ class Exploration(Generic[W]):
 
     # --- one run ---
 
-    def _run(self, strikes: tuple[int, ...]) -> Run[W]:
+    def _run(self, strikes: tuple[int, ...], *, stall: bool = False) -> Run[W]:
         runs: list[Run[W]] = []
         try:
-            simulate(self._live, strikes, runs, tape=self._tape, limit=self._limit)
+            # a little longer: the invariant, and the dead, may take time of their own
+            simulate(
+                self._live, strikes, stall, runs, tape=self._tape, limit=2 * self._limit + 1_000
+            )
         except Stuck as stuck:
             if not runs:
                 raise
-            run = runs[0]
-            if not run.problem:
-                run.problem, run.error = str(stuck), stuck
+            if not runs[0].problem:
+                runs[0].problem, runs[0].error = "the run did not come to an end", stuck
         run = runs[0]
         struck = run.points.struck
         TALLY.crash_points += len(struck)
@@ -226,20 +236,25 @@ class Exploration(Generic[W]):
             self._check_same(strikes[0], run.points.names[0])
         return run
 
-    async def _live(self, strikes: tuple[int, ...], runs: list[Run[W]]) -> None:
+    async def _live(self, strikes: tuple[int, ...], stall: bool, runs: list[Run[W]]) -> None:
         world: Any = self._world()
         if inspect.isawaitable(world):
             world = await world
         always = None
         if self._always is not None:
             always = _holding(self._always, world)
-        run: Run[W] = Run(world, CrashPoints(strikes, always=always))
+        kinds = (Strike.STOP, Strike.WAKE) if stall else (Strike.KILL,) * len(strikes)
+        planned = list(zip(strikes, kinds, strict=False))
+        run: Run[W] = Run(world, CrashPoints(planned, always))
         runs.append(run)
         run.points.listen()
         async with open_processes() as processes:
             run.processes = processes.all
             try:
-                await self._until_it_ends(run, processes.start)
+                if stall:
+                    await self._be_overtaken(run, processes)
+                else:
+                    await self._until_it_ends(run, processes)
                 if not run.problem:
                     await self._look(run)
                 if self._duplicates is not None:
@@ -247,13 +262,46 @@ class Exploration(Generic[W]):
             finally:
                 run.seconds = trio.current_time()
 
-    async def _until_it_ends(self, run: Run[W], start: Callable[..., Process]) -> None:
+    def _start(self, run: Run[W], processes: Processes) -> Process:
+        run.starts += 1
+        process = processes.start(self._program, run.world, name=f"process {run.starts}")
+        run.points.follow(process)
+        return process
+
+    async def _be_overtaken(self, run: Run[W], processes: Processes) -> None:
+        """Start it, and another one when it is stopped; it goes on when that one has ended."""
+        stalled = self._start(run, processes)
+        async with trio.open_nursery() as nursery:
+
+            async def until(event: Callable[[], Awaitable[object]]) -> None:
+                await event()
+                nursery.cancel_scope.cancel("actorq.testing: one of both is enough")
+
+            nursery.start_soon(until, stalled.ended)
+            nursery.start_soon(until, run.points.happened.wait)
+        if stalled.is_running:
+            await self._until_it_ends(run, processes)
+            stalled.go_on()
+            with trio.move_on_after(PATIENCE):
+                await stalled.ended()
+            stalled.kill()  # it waits for what the other has got
+            if run.points.error is not None and not run.problem:
+                run.problem = f"{_name(self._always)} did not hold"
+                run.error = run.points.error
+
+    async def _until_it_ends(self, run: Run[W], processes: Processes) -> None:
         failures = 0
         while True:
-            run.starts += 1
-            process = start(self._program, run.world, name=f"process {run.starts}")
-            run.points.follow(process)
-            await process.ended()
+            process = self._start(run, processes)
+            with trio.move_on_at(self._limit):
+                await process.ended()
+            if process.is_running:
+                run.problem = (
+                    f"the program did not end within limit={self._limit:g} virtual seconds"
+                )
+                run.where = where_it_sits(process.task)
+                process.kill()
+                return
             if run.points.error is not None:
                 run.problem = f"{_name(self._always)} did not hold"
                 run.error = run.points.error
@@ -298,37 +346,49 @@ class Exploration(Generic[W]):
         for life, point in enumerate(struck, 1):
             of = f" of {len(self._names)}" if life == 1 else ""
             lines.append(
-                f"process {life} was killed after {point.time:g} s, at crash point {point.number}{of}:"
+                f"process {life} {point.strike.value} after {point.time:g} s, at crash point "
+                f"{point.number}{of}:"
             )
             lines += [f"    {line}" for line in str(point).splitlines()]
-        lines.append(f"process {run.starts} was started on the same world.")
-        lines += ["", *_of_error(run.error)]
-        lines += ["", "to run this again and nothing else:", f"    {self._again(numbers)}"]
+        stalled = any(point.strike is Strike.STOP for point in struck)
+        if stalled and len(struck) == 1:
+            lines.append(
+                "process 2 was started on the same world, and ended; then process 1 went on."
+            )
+        elif not stalled:
+            lines.append(f"process {run.starts} was started on the same world.")
+        lines += ["", *_of_error(run)]
+        lines += ["", "to run this again and nothing else:", f"    {self._again(numbers, stalled)}"]
         return "\n".join(lines)
 
-    def _again(self, numbers: tuple[int, ...]) -> str:
+    def _again(self, numbers: tuple[int, ...], stalled: bool) -> str:
         arguments = [_name(self._program), _name(self._invariant)]
         if self._world is not MemoryStorage:
             arguments.append(f"world={_name(self._world)}")
         if self._tape.choices:
             arguments.append(f"tape={self._tape!r}")
+        if stalled:
+            arguments.append("stalls=True")
         arguments.append(f"only={numbers[0] if len(numbers) == 1 else numbers}")
         return f"assert_crash_safe({', '.join(arguments)})"
 
 
-def _undisturbed(run: Run[Any], limit: float) -> str:
-    if isinstance(run.error, Stuck):
-        return (
-            f"the program does not end by itself, even without a crash, within limit={limit:g} virtual "
-            f"seconds; give assert_crash_safe() one that ends when its work is done, as "
-            f"`await sys.wait_idle()` at the end of open_system() lets it\n\n{run.error}"
-        )
-    story = [f"without any crash, {run.problem}; nothing was explored", "", *_of_error(run.error)]
+def _undisturbed(run: Run[Any]) -> str:
+    story = [f"without any crash, {run.problem}; nothing was explored", "", *_of_error(run)]
+    if run.where:
+        story += [
+            "",
+            "Give it a program that ends when its work is done, as `await sys.wait_idle()` at the end",
+            "of open_system() lets it; if it has that much to do, allow it more with limit=.",
+        ]
     return "\n".join(story)
 
 
-def _of_error(error: BaseException | None) -> list[str]:
-    if error is None or isinstance(error, Stuck):
+def _of_error(run: Run[Any]) -> list[str]:
+    error = run.error
+    if run.where:
+        return ["it waits here:", *[f"    {line}" for line in run.where]]
+    if error is None:
         return []
     where = [f"    {line}" for line in lines_of_error(error)[-3:]]
     return [*where, f"    {type(error).__name__}: {error}" if str(error) else f"    {error!r}"]

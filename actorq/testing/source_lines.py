@@ -15,6 +15,8 @@ import attrs
 import trio
 import trio.lowlevel
 
+from actorq.whereabouts import tasks_below
+
 
 _HERE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _MACHINERY: Final = (os.path.dirname(trio.__file__) + os.sep, _HERE + os.sep, "<")
@@ -72,3 +74,13 @@ def lines_of_error(error: BaseException) -> list[SourceLine]:
         lines.append(SourceLine(code.co_qualname, code.co_filename, traceback.tb_lineno))
         traceback = traceback.tb_next
     return own_lines(lines)
+
+
+def where_it_sits(task: trio.lowlevel.Task | None, most: int = 8) -> tuple[str, ...]:
+    """The tasks from *task* down that sit in the reader's code, each with its line."""
+    found = []
+    for _, each in tasks_below(task):
+        found += [f"{each.name}: {line}" for line in lines_of(each)[-1:]]
+    if len(found) > most:
+        found[most:] = [f"... and {len(found) - most} more tasks"]
+    return tuple(found)
