@@ -292,7 +292,9 @@ def test_a_program_that_never_ends_is_told_so() -> None:
         assert_crash_safe(waits_for_the_dead, lambda world: True, world=list, limit=50)
     assert caught.value.only == (1,)
     assert "it waits here:" in caught.value.story
-    assert "process 1" not in caught.value.story.split("it waits here:")[1]
+    waits = caught.value.story.split("it waits here:")[1].split("What happened:")[0]
+    assert "process 2" in waits
+    assert "process 1" not in waits
 
 
 def test_a_program_without_crash_points_is_refused() -> None:

@@ -4,7 +4,8 @@
 system in virtual time, such as that of the pytest fixture `actorq_system`.
 `simulate` runs a program in virtual time under a drawn schedule; faults (`crash_at`, `delay`, `Stall`,
 ..., drawn by `faults()`, carried out by `inject`) break something on purpose; `assert_crash_safe` kills
-a whole program at every moment of its life.
+a whole program at every moment of its life,
+and `assert_idempotent` a worker with a task.
 `recorded` shows what actors said to one another.  `actorq.testing.machine` hosts Hypothesis state
 machines.  Needs neither pytest nor, until `schedules()` or
 `faults()` is called, Hypothesis.
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 from actorq.engines.memory.storage import MemoryStorage
 from actorq.testing.argument_strategies import Arguments, arguments
 from actorq.testing.assertions import assert_enqueued, assert_not_enqueued, enqueued, hold
-from actorq.testing.crash_safety import CrashReport, NotCrashSafe, assert_crash_safe
+from actorq.testing.crash_safety import NotCrashSafe, assert_crash_safe
 from actorq.testing.draining import NotDrained, drain, now, time_travel
+from actorq.testing.exploration import CrashReport
 from actorq.testing.faults import (
     Crash,
     CrashAt,
@@ -52,6 +54,7 @@ from actorq.testing.faults import (
     stall,
     stall_loop,
 )
+from actorq.testing.idempotence import NotIdempotent, assert_idempotent
 from actorq.testing.ledger import Enqueued, Ran
 from actorq.testing.recording import recorded
 from actorq.testing.simulation import EPOCH, Stuck, simulate
@@ -95,6 +98,7 @@ __all__ = [
     "Mutant",
     "NotCrashSafe",
     "NotDrained",
+    "NotIdempotent",
     "Planned",
     "Ran",
     "Reorder",
@@ -109,6 +113,7 @@ __all__ = [
     "arguments",
     "assert_crash_safe",
     "assert_enqueued",
+    "assert_idempotent",
     "assert_not_enqueued",
     "crash",
     "crash_at",

@@ -11,7 +11,6 @@ the first at which it is struck.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
@@ -21,10 +20,9 @@ import trio
 
 from actorq.actors.broker import Broker
 from actorq.actors.result_backend import ResultBackend
-from actorq.job import current_slot
 from actorq.schedule_source import ScheduleSource
 from actorq.tap import Tap
-from actorq.testing.simulation import current_simulation
+from actorq.testing.simulation import Simulation, current_simulation
 from actorq.testing.source_lines import SourceLine, lines_of
 
 
@@ -59,12 +57,13 @@ class CrashPoint:
     number: int
     strike: Strike
     time: float  #: virtual seconds since the simulation began
+    event: int  #: the one of the trace that tells of the strike
     task: str  #: whose step it was to be
     call: str  #: "between broker.store() and its answer", if the step was in such a call
     lines: tuple[SourceLine, ...]  #: on which the task sat, outermost first
 
     def __str__(self) -> str:
-        head = f"{self.task}{self.call and ', ' + self.call}"
+        head = f"{self.task}, {self.call or 'about to go on'}{':' * bool(self.lines)}"
         return "\n".join([head, *[f"  {line}" for line in self.lines]])
 
 
@@ -85,11 +84,13 @@ class CrashPoints(Tap):
         self.happened = trio.Event()  #: the first strike
         self._strikes = strikes  #: one for each process; further ones are spared
         self._always = always
+        self._simulation: Simulation
+        self._wrapped: list[object] = []  #: whose calls are seen
         self._processes: list[Process] = []  #: so far; the points of the last one are counted
 
     def listen(self) -> None:
         """Hear the simulation that runs here, from now on."""
-        simulation = current_simulation()
+        simulation = self._simulation = current_simulation()
         simulation.listeners.append(self)
         simulation.player.before_step = self._before_step
 
@@ -134,7 +135,10 @@ class CrashPoints(Tap):
         if strike is None or len(names) != number:
             return None
         now, lines = trio.current_time(), tuple(lines_of(task))
-        self.struck.append(CrashPoint(number, strike, now, label_of(task), call, lines))
+        name = self._simulation.recorder.name_of(task)
+        name = name.removeprefix(f"{self._processes[-1].name}/")
+        event = self._simulation.recorder.trace.total + 1
+        self.struck.append(CrashPoint(number, strike, now, event, name, call, lines))
         self.happened.set()
         match strike:
             case Strike.KILL:
@@ -175,12 +179,12 @@ class CrashPoints(Tap):
 
     def _wrap(self, keeper: object) -> None:
         for kind, names in CALLS.items():
-            if isinstance(keeper, kind):
+            if isinstance(keeper, kind) and keeper not in self._wrapped:
+                self._wrapped.append(keeper)
                 for name in names:
-                    method = getattr(keeper, name)
-                    if name not in vars(keeper) and inspect.iscoroutinefunction(method):
-                        shown = f"{_KEEPERS[kind]}.{name}()"
-                        setattr(keeper, name, functools.partial(self._around, shown, method))
+                    # as it is on the instance: others may have wrapped it too
+                    shown, method = f"{_KEEPERS[kind]}.{name}()", getattr(keeper, name)
+                    setattr(keeper, name, functools.partial(self._around, shown, method))
 
 
 _KEEPERS: Final[dict[type, str]] = {
@@ -188,12 +192,3 @@ _KEEPERS: Final[dict[type, str]] = {
     ResultBackend: "results",
     ScheduleSource: "schedules",
 }
-
-
-def label_of(task: trio.lowlevel.Task) -> str:
-    """The job that *task* runs, if it runs one; else the task's name."""
-    slot = task.context.get(current_slot)
-    job = None if slot is None else slot.job
-    if job is None:
-        return task.name
-    return f"task {job.message.task_name} ({job.message.task_id}), attempt {job.fence.attempt}"

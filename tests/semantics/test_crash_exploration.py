@@ -23,7 +23,7 @@ from actorq.engines.memory.storage import MemoryStorage
 from actorq.errors import ResultGetError, TaskCancelled
 from actorq.protocol import Ending
 from actorq.testing import CrashReport, Tape, assert_crash_safe
-from actorq.testing.crash_safety import Exploration
+from actorq.testing.crash_safety import CrashSafety
 from actorq.testing.promises import broken
 from queue_strategies import INJECTED
 
@@ -530,7 +530,7 @@ def test_a_process_that_stalled_and_was_given_up_does_no_harm(ack: Any) -> None:
             raise broken(34, f"attempt {world.begun[-1][1]} began, and {result.attempts} is stored")
         refused.append(world.storage.queue.n_refused)
 
-    exploration = Exploration(
+    exploration = CrashSafety(
         one_task(ack), kept, lambda: World(stalls=True), World.check, limit=300
     )
     for tape in TAPES:
