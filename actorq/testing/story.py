@@ -53,7 +53,8 @@ def events_told(run: Run[Any]) -> list[str]:
         for i in range(max(shown + 1, at - BEFORE), min(len(events), at + AFTER + 1)):
             if i > shown + 1:
                 lines.append(f"{'...':>9}")
-            lines.append(str(events[i]))
+            time, _, rest = str(events[i]).partition("  ")
+            lines.append(f"{time.strip():>9}  {rest.strip()}")
             shown = i
     if shown + 1 < len(events):
         lines.append(f"{'...':>9}")
