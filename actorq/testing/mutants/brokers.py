@@ -138,6 +138,18 @@ class NeverGivesUp(Queue):
         super()._take_away(session, now)
 
 
+@breaks(29)
+class TakesRequeuesForDeaths(Queue):
+    """A task that puts itself back comes nearer to its limit of deliveries, as if its worker died."""
+
+    def _settle(self, session_id: int, settlement: Settlement, now: float) -> bool:
+        entry = self.live.get(settlement.fence.task_id)
+        settled = super()._settle(session_id, settlement, now)
+        if settled and entry is not None and settlement.ending is Ending.REQUEUE:
+            entry.requeues -= 1
+        return settled
+
+
 # --- 30: one place ------------------------------------------------------------------------------
 
 
