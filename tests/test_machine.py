@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule, run_state_machine_as_test
 
+import actorq
 from actorq.testing import Stuck, Tape, schedules
 from actorq.testing.machine import TrioMachine
 
@@ -104,3 +105,43 @@ def test_a_session_that_fails_to_open_fails_the_machine() -> None:
 
     with pytest.raises(OSError, match="no such thing"):
         Fails()
+
+
+def test_a_failing_rule_or_invariant_tells_what_happened() -> None:
+    """In a note; an error that the rule expected carries none."""
+
+    @actorq.task
+    async def greet(name: str) -> str:
+        await trio.lowlevel.checkpoint()
+        return f"hello {name}"
+
+    expected: list[BaseException] = []
+
+    class Greets(TrioMachine):
+        greeted = 0
+
+        @asynccontextmanager
+        async def session(self) -> AsyncIterator[actorq.System]:
+            async with actorq.open_system() as system:
+                yield system
+
+        @rule()
+        def greet(self) -> None:
+            handle = self.call(self.opened.enqueue, greet, "Ann")
+            assert self.call(handle.result) == "hello Ann"
+            self.greeted += 1
+            with pytest.raises(actorq.ResultGetError) as caught:
+                self.call(self.opened.handle("nobody's").get_result)
+            expected.append(caught.value)
+
+        @invariant()
+        def not_twice(self) -> None:
+            assert self.greeted < 2
+
+    quick = settings(max_examples=3, stateful_step_count=3, phases=[Phase.generate], database=None)
+    with pytest.raises(AssertionError) as caught:
+        run_state_machine_as_test(Greets, settings=quick)
+    (note,) = [each for each in caught.value.__notes__ if each.startswith("What happened")]
+    assert "greet #2   ○ returned 'hello Ann'" in note
+    assert "stopped" not in note
+    assert not any(getattr(each, "__notes__", []) for each in expected)

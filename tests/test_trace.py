@@ -22,6 +22,7 @@ from actorq.message import TaskMessage
 from actorq.protocol import Allow, Enqueue, WaitResult
 from actorq.testing import Event, Kind, Tape, Trace, crash, recorded, schedules, simulate
 from actorq.testing.brief import brief, brief_error, brief_id, cut
+from actorq.testing.faults import Crash, delay, hang_call, inject
 from actorq.testing.process import open_processes
 from actorq.testing.simulation import current_simulation
 from actorq.testing.trace import KEEP
@@ -269,6 +270,26 @@ def test_a_note_of_ones_own_is_in_its_place() -> None:
     with recorded() as trace:
         simulate(program)
     assert lines_of(trace) == ["2.000 main ! pulls the plug", "2.000 the lamp ! has no current"]
+
+
+def test_faults_are_in_the_trace() -> None:
+    """Each where it strikes; a crash tells of itself."""
+
+    async def program() -> None:
+        broker = actorq.InMemoryBroker()
+        async with actorq.open_system(broker) as system, inject(system, [Crash("pool", at=0.5)]):
+            delay(system.actor("broker"), 0.2, of=Enqueue)
+            hang_call(broker, "settle", 0.3)
+            handle = await system.enqueue(greet, "Ann")
+            await handle.result()
+
+    with recorded() as trace:
+        simulate(program)
+    text = "\n".join(lines_of(trace))
+    assert "0.000 main ! fault: delays this message by 0.2 s" in text
+    assert "0.500 inject ! fault: Crash('pool', at=0.5)" in text
+    assert "broker ! fault: InMemoryBroker.settle() hangs for 0.3 s" in text
+    assert "pool ✗ crashed: " in text
 
 
 # --- the same in every run ----------------------------------------------------------------------

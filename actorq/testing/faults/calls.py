@@ -55,6 +55,14 @@ class _CallFault(Planned):
     works: bool = False  #: does its work before it raises
     hangs: bool = False
     pause: float = 0.0
+    call: str = ""
+
+    def __str__(self) -> str:
+        if self.hangs:
+            return f"{self.call} hangs" + (
+                "" if self.pause == math.inf else f" for {self.pause:g} s"
+            )
+        return f"{self.call} {'works and loses its answer' if self.works else 'fails'}"
 
 
 @attrs.define(eq=False)
@@ -149,6 +157,7 @@ def _intercept(subject: object, method: str, plan: _CallFault, what: str) -> Pla
         interception = _Interception(subject, method)
         interception.put_on()
     interception.waiting.append(plan)
+    plan.call = f"{type(subject).__name__}.{method}()"
     plan._off = functools.partial(interception.take_off, plan)
     return plan
 

@@ -33,6 +33,15 @@ class Rule(Planned):
     copies: int = 0  #: deliver it so many times more
     lose_answer: Exception | None = None  #: crash with this when it is answered
 
+    def __str__(self) -> str:
+        does = [
+            f"delays this message by {self.seconds:g} s" if self.seconds else "",
+            "holds this message until another has passed it" if self.overtaken else "",
+            f"delivers this message {self.copies} times more" if self.copies else "",
+            "loses the answer to this message" if self.lose_answer is not None else "",
+        ]
+        return ", ".join(filter(None, does))
+
 
 @attrs.define(eq=False)
 class _Held:

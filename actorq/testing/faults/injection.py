@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from actorq.system import System
-from actorq.testing.faults.planned import Planned
+from actorq.testing.faults.planned import Planned, note_fault
 from actorq.testing.faults.values import Fault, Moment, Scene
 
 
@@ -109,6 +109,7 @@ async def _timetable(injection: Injection, scene: Scene, began: float) -> AsyncI
                 for moment, place, fault in due:
                     await trio.sleep_until(moment)
                     now = trio.current_time()
+                    note_fault(repr(fault), "inject")
                     if fault.strike(scene):
                         injection._came[place] = now
         finally:

@@ -9,6 +9,7 @@ import attrs
 import trio
 
 from actorq.testing.promises import PROMISES
+from actorq.testing.simulation import found_simulation
 
 
 class FaultForbidden(ValueError):
@@ -54,7 +55,20 @@ class Planned:
         """Note that it happens now, and be taken off."""
         self.struck = True
         self.struck_at = trio.current_time()
+        if str(self):
+            note_fault(str(self))
         self._off()
+
+    def __str__(self) -> str:
+        """What it does, for the trace; empty if the trace tells that anyhow."""
+        return ""
+
+
+def note_fault(what: str, who: str = "") -> None:
+    """Put it into the trace of the simulation, if this is one."""
+    simulation = found_simulation()
+    if simulation is not None:
+        simulation.recorder.note(f"fault: {what}", who)
 
 
 def counted(k: int, what: str = "messages") -> int:
