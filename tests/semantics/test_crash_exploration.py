@@ -30,8 +30,10 @@ from queue_strategies import INJECTED
 
 #: Each scenario is explored under these schedules: under more of them at night.
 TAPES = [Tape()]
-PAIRS = 60
-if os.environ.get("HYPOTHESIS_PROFILE") == "thorough":
+PAIRS = 30
+NIGHT = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
+by_night = pytest.mark.skipif(not NIGHT, reason="explored at night: HYPOTHESIS_PROFILE=thorough")
+if NIGHT:
     TAPES += [Tape.of_seed(seed) for seed in range(1, 6)]
     PAIRS = 5_000
 
@@ -194,7 +196,12 @@ def one_task(ack: Any, *, retries: int = 0) -> Main:
 
 @pytest.mark.parametrize(
     ("ack", "encoded"),
-    [("when_saved", False), ("when_saved", True), ("when_executed", False), ("manual", True)],
+    [
+        ("when_saved", False),
+        ("when_executed", True),
+        ("manual", False),
+        *[pytest.param(ack, True, marks=by_night) for ack in ("when_saved", "manual")],
+    ],
 )
 def test_no_crash_of_the_process_loses_a_task(ack: str, encoded: bool) -> None:
     """28, 29, 30, 31, 32, 33. At least once, and at most once more for each crash."""
@@ -235,7 +242,10 @@ def test_no_crash_of_the_process_runs_a_task_twice_that_is_acknowledged_first() 
     assert explore(one_task("when_received"), kept).duplicates == 0
 
 
-@pytest.mark.parametrize("ack", ["when_saved", "when_executed", "manual"])
+@pytest.mark.parametrize(
+    "ack",
+    ["when_saved", *[pytest.param(ack, marks=by_night) for ack in ("when_executed", "manual")]],
+)
 def test_no_crash_of_the_process_takes_a_retry_away(ack: str) -> None:
     """33. Attempts ≤ max attempts + crashes; none is earlier than its back-off says."""
 
@@ -512,7 +522,13 @@ def test_a_cancellation_that_took_effect_stands_whenever_the_process_dies(after:
     explore(main, kept)
 
 
-@pytest.mark.parametrize("ack", ["when_saved", "when_executed", "when_received", "manual"])
+@pytest.mark.parametrize(
+    "ack",
+    [
+        *("when_saved", "when_received"),
+        *[pytest.param(ack, marks=by_night) for ack in ("when_executed", "manual")],
+    ],
+)
 def test_a_process_that_stalled_and_was_given_up_does_no_harm(ack: Any) -> None:
     """34. Stopped at every point for longer than its lease, it is refused when it goes on."""
     refused: list[int] = []
