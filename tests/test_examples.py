@@ -123,7 +123,9 @@ def test_processes() -> None:
     output = run("processes.py")
     assert "runs elsewhere: True" in output
     assert "78498 primes" in output
-    assert "stopped after 0.5 s" in output
+    assert re.search(
+        r"stopped after \d+\.\d s: TaskTimeout", output
+    )  # how late, the machine decides
     assert "was killed by SIGKILL" in output
 
 
