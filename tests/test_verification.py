@@ -67,11 +67,12 @@ def test_nothing_was_left_out(gap: str) -> None:
     assert gap not in _section("What is not covered"), AGAIN
 
 
-def test_the_readme_says_the_same() -> None:
-    """How many promises there are, and how many mutants."""
-    (claim,) = re.findall(r"(\d+) promises.*?(\d+) of (\d+) mutants", PAGE[:1000])
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    promises, caught, mutants = claim
+def test_the_readme_says_no_more_than_the_page() -> None:
+    """How many promises there are, and how many mutants at least."""
+    ((promises, caught, mutants),) = re.findall(r"(\d+) promises.*; (\d+) of (\d+) mutants", PAGE)
     assert caught == mutants
-    assert f"{promises} promises" in readme, AGAIN
-    assert f"{mutants} mutants" in readme, f"README.md counts mutants too: there are {mutants}"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    claim = re.search(r"(\d+) promises, and more than (\d+) mutants", readme)
+    assert claim is not None
+    assert claim[1] == promises
+    assert int(claim[2]) < int(mutants)
