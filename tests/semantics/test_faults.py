@@ -276,3 +276,63 @@ def test_40_each_slot_is_enqueued_once(plan: list[Fault], period: float, tape: T
         assert len(enqueued) >= len(due), sorted(enqueued)
 
     simulate(main, tape=tape)
+
+
+# --- what the above, and looking for more of the kind, has found ----------------------------------
+
+
+class OneAtATime(InMemoryBroker):
+    """Takes its time over each call of its engine, and minds if another comes meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy = ""
+        for name, method in inspect.getmembers(Engine, inspect.iscoroutinefunction):
+            if name not in ("startup", "shutdown"):
+                setattr(self, name, self._slowly(name, getattr(self, name), method))
+
+    def _slowly(self, name: str, call: Callable[..., Any], declared: Any) -> Any:
+        @functools.wraps(declared)
+        async def called(*args: Any, **kwargs: Any) -> Any:
+            assert not self.busy, f"{name}() is called during {self.busy}()"
+            self.busy = name
+            try:
+                await trio.lowlevel.checkpoint()
+                return await call(*args, **kwargs)
+            finally:
+                self.busy = ""
+
+        return called
+
+
+@given(st.integers(1, 3), tapes)
+def test_an_engine_is_called_once_at_a_time(n: int, tape: Tape) -> None:
+    """30, 36: also when ends that no worker reports are published while others are asked for."""
+    broker = OneAtATime()
+
+    @broker.task
+    async def work() -> None:
+        await trio.sleep(1)
+
+    async def main() -> None:
+        async with open_system(broker, backoff=QUICK) as sys:
+            handles = [await sys.enqueue(work.using(delay=60)) for _ in range(n)]
+            await sys.enqueue(work.using(expires=30, delay=20))
+
+            async def cancel(handle: actorq.TaskHandle[Any], steps: int) -> None:
+                for _ in range(steps):
+                    await trio.lowlevel.checkpoint()
+                assert await handle.cancel()
+
+            async with trio.open_nursery() as nursery:
+                for number, handle in enumerate(handles):
+                    for steps in (0, 4, 8):
+                        nursery.start_soon(cancel, handle, steps + number)
+                for pause in range(12):  # at all moments of the ends' way to the results
+                    await sys.queue_statistics()
+                    for _ in range(pause):
+                        await trio.lowlevel.checkpoint()
+            await sys.wait_idle(scheduled=True)
+            assert sys.actor("broker").statistics().restarts == 0
+
+    simulate(main, tape=tape)
