@@ -332,6 +332,7 @@ class SetResults(Message[tuple[Exception | None, ...]]):
     """Store these; for each None, or why it was not stored."""
 
     outcomes: tuple[Outcome, ...]
+    last: bool = False  #: nobody hears the answer and tries again: who waits is told instead
 
 
 @attrs.frozen

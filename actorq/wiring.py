@@ -14,6 +14,7 @@ from actorq.capability import Capability
 from actorq.chain import Chain
 from actorq.clock import EngineClock
 from actorq.dependencies import Dependencies
+from actorq.message import TaskId
 from actorq.processes import Processes
 from actorq.protocol import BrokerMessage, MiddlewareMessage, ResultMessage
 from actorq.ref import ActorRef
@@ -43,3 +44,5 @@ class Wiring:
     engine: str = "the engine"  #: its broker's class, for errors
     lacks: frozenset[Capability] = frozenset()  #: what it cannot do
     system: System | None = None
+    #: Ended with a worker, by the queue's count; the word of it is on its way to the results, or lost.
+    orphans: set[TaskId] = attrs.field(factory=set)

@@ -36,7 +36,6 @@ from actorq.protocol import (
     GetResult,
     IsResultReady,
     NextProgress,
-    Outcome,
     ResultMessage,
     SetProgress,
     SetResults,
@@ -268,7 +267,7 @@ class ResultBackend(Actor[ResultMessage]):
         """Answer one message; see `actorq.protocol`."""
         kind = type(message)
         if kind is SetResults:
-            return await self._set_results(message.outcomes)  # type: ignore[union-attr]
+            return await self._set_results(message)  # type: ignore[arg-type]
         try:
             if kind is WaitResult:
                 return await self._wait_result(message)  # type: ignore[arg-type]
@@ -344,14 +343,14 @@ class ResultBackend(Actor[ResultMessage]):
                 f"{type(self).__name__} failed for task {task_id!r}: {type(error).__name__}: {error}"
             ) from error
 
-    async def _set_results(self, outcomes: tuple[Outcome, ...]) -> tuple[Exception | None, ...]:
+    async def _set_results(self, message: SetResults) -> tuple[Exception | None, ...]:
         wake = self._desk.wake
         remembers = type(self).stored_attempt is ResultBackend.stored_attempt
         now = self._wiring.clock()
         verdicts: list[Exception | None] = []
         ledger = self._ledger
         assert ledger is not None
-        for task_id, result, lease, ttl, _ in outcomes:
+        for task_id, result, lease, ttl, _ in message.outcomes:
             lost = lease is not None and not lease.holds(now)
             stored = self.stored_attempt(task_id)
             if lost or result.attempts < stored:
@@ -373,6 +372,8 @@ class ResultBackend(Actor[ResultMessage]):
                 )
                 failure.__cause__ = error
                 verdicts.append(failure)
+                if message.last:
+                    self._fail_waiters(task_id, failure)
                 continue
             if ttl is not None or ledger.ends:
                 ledger.note_end(task_id, ttl, now)
@@ -380,6 +381,8 @@ class ResultBackend(Actor[ResultMessage]):
                 ledger.note_attempt(task_id, result.attempts)
             if self._known_doubts:
                 self._known_doubts.pop(task_id, None)
+            if self._wiring.orphans:
+                self._wiring.orphans.discard(task_id)
             wake(task_id, result)
             verdicts.append(None)
         if ledger.ending:  # once for all of them; whoever crashes before this sets it at the start
@@ -404,7 +407,7 @@ class ResultBackend(Actor[ResultMessage]):
             if task_id in self._known_doubts:
                 self._raise_unsaved(task_id)
                 return None
-            if self.may_have_forgotten():
+            if task_id in self._wiring.orphans or self.may_have_forgotten():
                 return None
         self._desk.park(task_id, self.defer())
         return None
@@ -465,7 +468,8 @@ class ResultBackend(Actor[ResultMessage]):
         if live is None:
             if self._known_doubts.get(task_id) is not None:
                 return None
-            if task_id in self._known_doubts or self.may_have_forgotten():
+            orphaned = task_id in self._known_doubts or task_id in self._wiring.orphans
+            if orphaned or self.may_have_forgotten():
                 return Doubt.DOUBT
         join(self._desk.readers.setdefault(task_id, []), self.defer())
         return None
@@ -480,6 +484,7 @@ class ResultBackend(Actor[ResultMessage]):
     def _fail_waiters(self, task_id: str, error: Exception) -> None:
         assert self._ledger is not None
         self._ledger.doubt(task_id, error)
+        self._wiring.orphans.discard(task_id)
         for reply in self._desk.waiters.pop(task_id, ()):
             reply.fail(_unsaved(task_id, error))
         for reader in self._desk.readers.pop(task_id, ()):
@@ -493,6 +498,7 @@ class ResultBackend(Actor[ResultMessage]):
         assert self._ledger is not None
         if self._known_doubts.get(task_id) is None:
             self._ledger.doubt(task_id, None)
+        self._wiring.orphans.discard(task_id)
         for reply in self._desk.waiters.pop(task_id, ()):
             reply.send(None)
         for reader in self._desk.readers.pop(task_id, ()):

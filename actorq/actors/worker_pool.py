@@ -244,12 +244,14 @@ class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
                 ttl = job.message.options.result_ttl
                 outcomes.append(Outcome(job.fence.task_id, result, ttl=ttl))
         if outcomes:
+            self._wiring.orphans.update([outcome.task_id for outcome in outcomes])
             try:
-                self._wiring.results.tell_nowait(SetResults(tuple(outcomes)))
+                self._wiring.results.tell_nowait(SetResults(tuple(outcomes), last=True))
             except (MailboxFull, ActorStopped):  # (their tracebacks tell nothing)
                 log.warning("the results of %d acknowledged tasks are lost", len(outcomes))
 
     def _tell_unstored(self, task_id: TaskId, why: Exception) -> None:
+        self._wiring.orphans.add(task_id)
         try:
             self._wiring.results.tell_nowait(UnsavedResult(task_id, why))
         except (MailboxFull, ActorStopped):
@@ -258,8 +260,9 @@ class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
     def _doubt(self, jobs: list[Job]) -> None:
         """These may have been acknowledged just now: whether they live, only the broker knows."""
         if jobs:
+            doubtful = tuple([job.fence.task_id for job in jobs])
+            self._wiring.orphans.update(doubtful)
             try:
-                doubtful = tuple([job.fence.task_id for job in jobs])
                 self._wiring.results.tell_nowait(DoubtResults(doubtful))
             except (MailboxFull, ActorStopped):
                 log.warning("who waits for %d tasks does not hear of their worker's end", len(jobs))

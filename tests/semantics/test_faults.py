@@ -336,3 +336,35 @@ def test_an_engine_is_called_once_at_a_time(n: int, tape: Tape) -> None:
             assert sys.actor("broker").statistics().restarts == 0
 
     simulate(main, tape=tape)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [FailCall("results", "set_result"), Crash("pool", at=1.0)],
+        [Drop("results", of=SetResults), Crash("pool", at=1.0)],
+        [FailCall("results", "set_result"), Crash("results", at=1.0)],
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("late", [False, True])
+def test_43_who_waits_for_what_was_lost_with_its_worker_is_told(
+    faults: list[Fault], late: bool
+) -> None:
+    """43: at most once, and the word that it is lost is lost as well; also who comes afterwards."""
+
+    @actorq.task(ack="when_received")
+    async def work() -> None:
+        await trio.sleep(10)
+
+    async def main() -> None:
+        async with open_system(backoff=QUICK) as sys, inject(sys, faults):
+            handle = await sys.enqueue(work)
+            if late:
+                await trio.sleep(5)
+            with trio.fail_after(100), pytest.raises((ResultGetError, actorq.WorkerLost)):
+                await handle.result()
+            with trio.fail_after(100), pytest.raises((ResultGetError, actorq.WorkerLost)):
+                await handle.result()
+
+    simulate(main)
