@@ -351,7 +351,8 @@ class ResultBackend(Actor[ResultMessage]):
         ledger = self._ledger
         assert ledger is not None
         for task_id, result, lease, ttl, _ in message.outcomes:
-            lost = lease is not None and not lease.holds(now)
+            # by the time it is now: storing those before it may have taken longer than a lease
+            lost = lease is not None and not lease.holds(self._wiring.clock())
             stored = self.stored_attempt(task_id)
             if lost or result.attempts < stored:
                 verdicts.append(StaleResult(f"attempt {result.attempts} of {task_id!r} is stale"))

@@ -368,3 +368,19 @@ def test_43_who_waits_for_what_was_lost_with_its_worker_is_told(
                 await handle.result()
 
     simulate(main)
+
+
+def test_34_a_lease_that_lapses_while_others_are_stored_counts() -> None:
+    """34: what is stored after it is looked at after it, though they came together."""
+
+    async def main() -> None:
+        broker = InMemoryBroker()
+        async with open_system(broker) as sys:
+            lease = Lease(sys.wiring.clock() + 10)
+            outcomes = [Outcome(name, TaskResult(return_value=name), lease) for name in "ab"]
+            hang_call(broker.result_backend, "set_result", 20)
+            verdicts = await sys.actor("results").ask(SetResults(tuple(outcomes)))
+            assert verdicts[0] is None
+            assert isinstance(verdicts[1], actorq.StaleResult)
+
+    simulate(main)
