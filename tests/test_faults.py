@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import pickle
+import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -65,6 +67,7 @@ from actorq.testing.faults import (
     stall_loop,
 )
 from actorq.testing.faults.allowed import TWICE
+from actorq.testing.faults.strategies import KINDS
 from actorq.testing.process import open_processes
 from actorq.testing.simulation import EPOCH, current_simulation
 from queue_strategies import QUICK, tapes
@@ -885,3 +888,23 @@ def test_kill_ends_a_process() -> None:
             assert injection.missed == []
 
     simulate(program)
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parent.parent / "docs" / "faults.md").read_text(encoding="utf-8")
+
+
+def test_the_table_in_the_page_is_the_one_in_the_code() -> None:
+    """Every message, with the promise."""
+    for kind, row in TWICE.items():
+        said = "yes" if row.harmless else "no"
+        assert f"| `{kind.__name__}` | {said} | {row.promise}: {row.why} |" in PAGE
+
+
+def test_every_value_in_the_page_can_be_pasted() -> None:
+    """And there is one for each kind of fault."""
+    rows = re.findall(r"^\| `[^|]+` \| `([^|]+)` \|", PAGE, re.MULTILINE)
+    values = [eval(value) for value in rows]
+    assert all(isinstance(value, Fault) for value in values)
+    assert {type(value) for value in values} == {*KINDS, Kill}
