@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -166,6 +166,7 @@ def check_limit(broker: InMemoryBroker) -> None:
 
 
 @given(programs, faults(horizon=8.0), tapes)
+@settings(max_examples=60)
 def test_28_36_41_43_whatever_goes_wrong(drawn: list[Plan], plan: list[Fault], tape: Tape) -> None:
     """28, 29, 30, 31, 32, 33, 34, 36, 41, 43."""
     results = Remembers()
@@ -220,6 +221,7 @@ def test_28_36_41_43_whatever_goes_wrong(drawn: list[Plan], plan: list[Fault], t
     faults(Delay, Reorder, Duplicate, HangCall, Stall, StallLoop, Leap, horizon=4.0),
     tapes,
 )
+@settings(max_examples=40)
 def test_35_without_a_crash_each_attempt_is_made_once(
     drawn: list[Plan], plan: list[Fault], tape: Tape
 ) -> None:
@@ -252,7 +254,7 @@ def test_35_without_a_crash_each_attempt_is_made_once(
 
 
 @given(faults(*WITHOUT_LEAPS, horizon=30.0), st.sampled_from([4.0, 15.0]), tapes)
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_40_each_slot_is_enqueued_once(plan: list[Fault], period: float, tape: Tape) -> None:
     """40: whatever happens to the scheduler, to its source and to the broker."""
     broker = InMemoryBroker()
@@ -271,7 +273,8 @@ def test_40_each_slot_is_enqueued_once(plan: list[Fault], period: float, tape: T
             await sys.wait_idle(scheduled=True)
         enqueued = accepted(broker.queue)
         assert set(began) == enqueued
-        assert len(began) <= len(enqueued) + len(injection.struck)
+        # a crash sends back all that ran then, but each of it once
+        assert max(Counter(began).values()) <= 1 + len(injection.struck)
         due = [n for n in range(1, 100) if n * period <= 40]
         assert len(enqueued) >= len(due), sorted(enqueued)
 
@@ -306,6 +309,7 @@ class OneAtATime(InMemoryBroker):
 
 
 @given(st.integers(1, 3), tapes)
+@settings(max_examples=30)
 def test_an_engine_is_called_once_at_a_time(n: int, tape: Tape) -> None:
     """30, 36: also when ends that no worker reports are published while others are asked for."""
     broker = OneAtATime()
