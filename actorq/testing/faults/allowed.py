@@ -59,6 +59,7 @@ TWICE: Final[dict[type[Any], Twice]] = {
     p.SetResults: Twice(True, 34, "the same attempt stores the same result"),
     p.UnsavedResult: Twice(True, 43, "who waited has been told; who comes is told again"),
     p.DoubtResults: Twice(True, 43, "who waited has asked the broker"),
+    p.EndedBefore: Twice(True, 43, "what is in doubt already stays so"),
     p.GetResult: Twice(True, 5, _READS),
     p.WaitResult: Twice(True, 5, _READS),
     p.IsResultReady: Twice(True, 5, _READS),
