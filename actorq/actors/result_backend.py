@@ -36,6 +36,7 @@ from actorq.protocol import (
     GetResult,
     IsResultReady,
     NextProgress,
+    Outcome,
     ResultMessage,
     SetProgress,
     SetResults,
@@ -267,7 +268,13 @@ class ResultBackend(Actor[ResultMessage]):
         """Answer one message; see `actorq.protocol`."""
         kind = type(message)
         if kind is SetResults:
-            return await self._set_results(message)  # type: ignore[arg-type]
+            assert isinstance(message, SetResults)
+            verdicts = await self._set_results(message.outcomes)
+            if message.last:
+                for outcome, verdict in zip(message.outcomes, verdicts, strict=True):
+                    if isinstance(verdict, ResultSetError):
+                        self._fail_waiters(outcome.task_id, verdict)
+            return verdicts
         try:
             if kind is WaitResult:
                 return await self._wait_result(message)  # type: ignore[arg-type]
@@ -343,14 +350,14 @@ class ResultBackend(Actor[ResultMessage]):
                 f"{type(self).__name__} failed for task {task_id!r}: {type(error).__name__}: {error}"
             ) from error
 
-    async def _set_results(self, message: SetResults) -> tuple[Exception | None, ...]:
+    async def _set_results(self, outcomes: tuple[Outcome, ...]) -> tuple[Exception | None, ...]:
         wake = self._desk.wake
         remembers = type(self).stored_attempt is ResultBackend.stored_attempt
         now = self._wiring.clock()
         verdicts: list[Exception | None] = []
         ledger = self._ledger
         assert ledger is not None
-        for task_id, result, lease, ttl, _ in message.outcomes:
+        for task_id, result, lease, ttl, _ in outcomes:
             # by the time it is now: storing those before it may have taken longer than a lease
             lost = lease is not None and not lease.holds(self._wiring.clock())
             stored = self.stored_attempt(task_id)
@@ -373,8 +380,6 @@ class ResultBackend(Actor[ResultMessage]):
                 )
                 failure.__cause__ = error
                 verdicts.append(failure)
-                if message.last:
-                    self._fail_waiters(task_id, failure)
                 continue
             if ttl is not None or ledger.ends:
                 ledger.note_end(task_id, ttl, now)
