@@ -17,8 +17,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from actorq.engines.memory.queue import Held, Queue, State
-from actorq.errors import DuplicateTask, DuplicateTaskId, WorkerLost
+from actorq.engines.memory.queue import Held, Queue, State, Verdict
+from actorq.errors import DuplicateTask, DuplicateTaskId, TaskCancelled, WorkerLost
 from actorq.limits import Pace, Permit
 from actorq.message import Delivery, Fence, TaskMessage, Terms
 from actorq.options import TaskOptions
@@ -603,3 +603,26 @@ def test_what_was_cancelled_at_a_limit_leaves_nothing_there() -> None:
     (crowd,) = queue.admission.permits["p"].crowds.values()
     assert len(crowd.waiting) < 200
     assert queue.statistics().limited == 2
+
+
+def test_a_chain_that_is_debounced_leaves_none_of_its_steps_behind() -> None:
+    """36, 39: who waits for a step that will never come is told so; cancelling it breaks nothing."""
+    queue = Queue(lease=LEASE)
+
+    def enqueue(task_id: str, *steps: str) -> None:
+        debounced = UniqueKey("u", OnConflict.DEBOUNCE, Until.START, None)
+        terms = Terms(unique=debounced, chain=tuple([message(step) for step in steps]))
+        queue.enqueue(
+            [TaskMessage(task_id, "add", (0,), {}, TaskOptions(), 10.0, terms=terms)], 0.0
+        )
+
+    enqueue("a", "a.1", "both")
+    enqueue("b", "both", "b.1")
+    assert [queue.locate(step) for step in ("a.1", "both", "b.1")] == ["done", "pending", "pending"]
+    assert [(each.task_id, type(each.result.error)) for each in queue.outbox] == [
+        ("a.1", TaskCancelled)
+    ]
+    assert queue.cancel("a.1", 0.0) is Verdict.DONE  # as it was answered before
+    assert queue.locate("a") == "scheduled"
+    assert queue.cancel("b.1", 0.0) is Verdict.DONE
+    assert queue.locate("a") == "done"

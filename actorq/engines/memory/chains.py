@@ -7,7 +7,7 @@ cancels it, must hear what becomes of it at any time before the step itself is a
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -53,12 +53,23 @@ class Chains:
             return False
         return True
 
+    def give_way(self, message: TaskMessage, other: TaskMessage) -> Iterator[Outcome]:
+        """*other* takes the place of *message*: what is told of steps that are not its own."""
+        kept = [step.task_id for step in later_steps(other)]
+        return self.break_off(message, Ending.CANCELLED, None, kept)
+
     def break_off(
-        self, message: TaskMessage, ending: Ending, error: Exception | None
+        self,
+        message: TaskMessage,
+        ending: Ending,
+        error: Exception | None,
+        kept: Collection[str] = (),
     ) -> Iterator[Outcome]:
         """*message* did not succeed, or was not to go on: what its later steps' waiters are told."""
         self.severed.discard(message.task_id)
         for step in later_steps(message):
+            if step.task_id in kept:
+                continue
             self.pending.pop(step.task_id, None)
             self.broken[step.task_id] = ending
             if len(self.broken) > self.remember:

@@ -236,6 +236,7 @@ class Queue:
                 return None
             self._withdraw(entry, now)
             del self.live[holder]
+            self.outbox.extend(self.chains.give_way(entry.message, message))
             self._accept(attrs.evolve(message, task_id=holder), now)
         return holder
 
