@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from actorq.testing.contracts.broker_keeping import KeepsTasks
 from actorq.testing.contracts.broker_leases import LeasesTasks
+from actorq.testing.contracts.broker_limits import LimitsTasks
 from actorq.testing.contracts.broker_order import OrdersTasks
 from actorq.testing.contracts.broker_requests import AnswersRequests
 from actorq.testing.contracts.broker_systems import RunsSystems
 
 
 class BrokerContract(
-    RunsSystems, AnswersRequests, OrdersTasks, LeasesTasks, KeepsTasks
+    RunsSystems, AnswersRequests, OrdersTasks, LimitsTasks, LeasesTasks, KeepsTasks
 ):  # run from the right
     """Promises 28 to 39, 41 to 43 and 53 of one engine.
 

@@ -11,13 +11,11 @@ from typing import Any
 import attrs
 import trio
 import trio.testing
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     initialize,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 
 from actorq.actors.result_backend import PROGRESS_KEPT
@@ -27,6 +25,8 @@ from actorq.progress import TaskProgress
 from actorq.protocol import Outcome
 from actorq.result import TaskResult
 from actorq.testing.contracts.contract import Contract, new_folder
+from actorq.testing.contracts.drawn import run_drawn
+from actorq.testing.contracts.result_model import Model
 from actorq.testing.contracts.result_users import Reader, ResultUsers, Waiter, lost, open_results
 from actorq.testing.contracts.result_values import ODD_IDS, difference, errors, failure
 from actorq.testing.machine import TrioMachine
@@ -55,43 +55,6 @@ progresses = st.builds(
 IDS = 4
 ids = st.integers(0, IDS - 1)
 leases = st.sampled_from([True, True, True, False])  #: whether it holds
-
-
-@attrs.define
-class Model:
-    """What a backend should know.  `None` as an attempt: it may have forgotten which."""
-
-    results: dict[str, TaskResult[Any]] = attrs.field(factory=dict)
-    attempts: dict[str, int | None] = attrs.field(factory=dict)
-    latest: dict[str, TaskProgress] = attrs.field(factory=dict)
-    logs: dict[str, list[TaskProgress]] = attrs.field(factory=dict)  #: of this life
-    over: set[str] = attrs.field(factory=set)  #: logs that have ended
-    deleted: set[str] = attrs.field(factory=set)  #: a backend may remember that, or not
-    ends: dict[str, float] = attrs.field(factory=dict)  #: of those with a time to live
-
-    def put(self, task_id: str, result: TaskResult[Any], end: float | None) -> None:
-        """A result was taken."""
-        self.results[task_id] = result
-        self.attempts[task_id] = result.attempts
-        self.deleted.discard(task_id)
-        self.ends.pop(task_id, None)
-        if end is not None:
-            self.ends[task_id] = end
-        if task_id in self.logs:
-            self.over.add(task_id)
-
-    def delete(self, task_id: str) -> None:
-        """Forget it."""
-        if self.results.pop(task_id, None) is not None:
-            self.deleted.add(task_id)
-        for table in (self.attempts, self.latest, self.logs, self.ends):
-            table.pop(task_id, None)
-        self.over.discard(task_id)
-
-    def new_life(self) -> None:
-        """The actor has restarted: who reads from now on, reads what comes from now on."""
-        self.logs.clear()
-        self.over.clear()
 
 
 class ResultMachine(TrioMachine):
@@ -387,15 +350,4 @@ class ResultMachine(TrioMachine):
 
 def run_result_machine(contract: type[Contract]) -> None:
     """Run it on *contract*'s subject; in the `thorough` profile more of it."""
-    factory = contract.factory
-    name = f"{contract.__qualname__} of {getattr(factory, '__qualname__', factory)!s}"
-    machine = type(name, (ResultMachine,), {"contract": contract})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=max(10, settings().max_examples // 10),
-            stateful_step_count=30,
-            deadline=None,
-            report_multiple_bugs=False,
-        ),
-    )
+    run_drawn(ResultMachine, contract, steps=30)

@@ -16,9 +16,8 @@ from typing import Any
 import attrs
 import trio
 import trio.testing
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, precondition, rule
 
 from actorq.capability import Capability
 from actorq.errors import ScheduleNotFound
@@ -26,6 +25,7 @@ from actorq.schedule import Trigger, at, every
 from actorq.schedule_source import ScheduleSource, call_of
 from actorq.schedule_state import Rules, Schedule
 from actorq.testing.contracts.contract import Contract, new_folder
+from actorq.testing.contracts.drawn import run_drawn
 from actorq.testing.contracts.result_values import ODD_IDS
 from actorq.testing.contracts.schedule_users import Listener, Wall, bare, greet
 from actorq.testing.machine import TrioMachine
@@ -254,15 +254,4 @@ def _told(known: Known) -> dict[str, Any]:
 
 def run_schedule_machine(contract: type[Contract]) -> None:
     """Run it on *contract*'s subject; in the `thorough` profile more of it."""
-    factory = contract.factory
-    name = f"{contract.__qualname__} of {getattr(factory, '__qualname__', factory)!s}"
-    machine = type(name, (ScheduleMachine,), {"contract": contract})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=max(10, settings().max_examples // 10),
-            stateful_step_count=20,
-            deadline=None,
-            report_multiple_bugs=False,
-        ),
-    )
+    run_drawn(ScheduleMachine, contract, steps=20)
