@@ -233,7 +233,8 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         for message in messages:
             steps = () if message.terms is None else message.terms.chain
             ids += [message.task_id, *[step.task_id for step in steps]]
-        ended = tuple([task_id for task_id in ids if await self.ending(task_id) is not None])
+        # not `ending`, which an engine without CANCELLATION has not
+        ended = tuple([each for each in ids if await self.locate(each) in ("done", "dead")])
         if ended:
             await self._wiring.results.tell(EndedBefore(ended))
 
