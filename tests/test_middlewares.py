@@ -49,8 +49,9 @@ async def test_nothing_is_left_when_the_system_has_closed() -> None:
         for handle in await sys.enqueue_many(work.using(retries=0), [(n,) for n in range(30)]):
             outcome = await handle.wait_result()
             assert outcome.is_err is (outcome.return_value is None)
-        assert threading.active_count() == len(threads) + 1
-    assert set(threading.enumerate()) == threads
+        # those that Trio keeps of earlier tests may end meanwhile
+        assert len(set(threading.enumerate()) - threads) == 1
+    assert set(threading.enumerate()) <= threads
     assert trio_tasks() == tasks
     assert registry.get_sample_value("actorq_worker_slots") is None
     assert trio.lowlevel.current_statistics().run_sync_soon_queue_size == 0

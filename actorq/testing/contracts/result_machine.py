@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from actorq.actors.result_backend import PROGRESS_KEPT
 from actorq.capability import Capability
-from actorq.errors import ResultGetError, StaleResult
+from actorq.errors import ResultGetError, StaleResult, WorkerLost
 from actorq.progress import TaskProgress
 from actorq.protocol import Outcome
 from actorq.result import TaskResult
@@ -166,6 +166,10 @@ class ResultMachine(TrioMachine):
         self._put(batch)
 
     def _put(self, batch: list[tuple[int, TaskResult[Any], bool, float | None]]) -> None:
+        batch = [
+            (which, self._told_by_a_worker(self.names[which], result), holds, ttl)
+            for which, result, holds, ttl in batch
+        ]
         outcomes = [
             Outcome(self.names[which], result, None if holds else lost(), ttl)
             for which, result, holds, ttl in batch
@@ -183,10 +187,22 @@ class ResultMachine(TrioMachine):
             if stale is not (verdict is not None):
                 what = f"attempt {result.attempts} of {task_id!r}, {known} is stored, {holds=}"
                 raise broken(34, f"{what}: {'refused' if verdict else 'taken'}")
-            if not stale:
+            if not stale and not self._stands(task_id, result):
                 end = None if ttl is None else self.now + ttl
                 self.model.put(task_id, result, end)
         self.everybody_heard()
+
+    def _told_by_a_worker(self, task_id: str, result: TaskResult[Any]) -> TaskResult[Any]:
+        """Not that it was lost, if it may be known or not that it had stored a result before."""
+        told_by_another = self.model.attempts.get(task_id, 0) is None
+        if told_by_another and type(result.error) is WorkerLost:
+            return attrs.evolve(result, error=ValueError("lost"))
+        return result
+
+    def _stands(self, task_id: str, result: TaskResult[Any]) -> bool:
+        """What is stored is that of a worker which died afterwards: it is not replaced."""
+        known = self.model.attempts.get(task_id)
+        return known == result.attempts and type(result.error) is WorkerLost
 
     @rule(which=ids)
     def delete(self, which: int) -> None:
