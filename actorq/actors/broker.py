@@ -56,6 +56,7 @@ from actorq.protocol import (
     Session,
     SetResults,
     Settle,
+    Settlement,
     TaskKnown,
     UnsavedResult,
     WaitIdle,
@@ -302,21 +303,30 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         demands = self._counter.demands
         now = self._wiring.clock()
         for session, demand in tuple(demands.items()):
-            wanted = demand.allowed - demand.sent
-            if wanted <= 0:
+            if demand.allowed <= demand.sent:
                 continue
-            deliveries = await self.claim(session, wanted, now)
+            if await self._supply(session, demand, now) and len(demands) > 1:
+                demands[session] = demands.pop(session)  # to the back of the queue
+            if not self.claimable():
+                return
+
+    async def _supply(self, session: int, demand: Demand, now: float) -> bool:
+        """Send a session what it wants, in as many batches as the engine likes; whether any came."""
+        sent = demand.sent
+        while demand.sent < demand.allowed:
+            deliveries = await self.claim(session, demand.allowed - demand.sent, now)
             if not deliveries:
-                continue
+                break
             demand.sent += len(deliveries)
             demand.lease.until = now + self.lease
             if not demand.deliver(Batch(session, deliveries, demand.lease)):
-                # the worker is gone: its next session, or the lease's end, frees them
+                # the worker is gone, maybe while the engine looked: it began none of these
                 demand.allowed = demand.sent
-            if len(demands) > 1:  # to the back of the queue
-                demands[session] = demands.pop(session)
+                back = [Settlement(each.fence, Ending.GIVE_BACK) for each in reversed(deliveries)]
+                await self.settle(session, back, now)
             if not self.claimable():
-                return
+                break
+        return demand.sent > sent
 
     def _notify(self) -> None:
         listeners = self._counter.listeners
