@@ -330,7 +330,7 @@ async def fine(world: object) -> None:
 @pytest.mark.parametrize(
     ("arguments", "options", "says"),
     [
-        ((fine(None), bool), {}, "program expects an async function"),
+        ((fine(None), bool), {}, "pass fine, not fine"),
         ((lambda: None, bool), {}, "one argument, the world"),
         ((returns_false, bool), {}, "write `async def`"),
         ((fine, None), {}, "invariant expects a function"),

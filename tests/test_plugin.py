@@ -229,3 +229,78 @@ def test_the_examples_of_the_documentation(pytester: pytest.Pytester) -> None:
     )
     assert result.ret == 0
     assert result.parseoutcomes()["passed"] >= 10
+
+
+CHARGES = """
+from actorq.testing import NotIdempotent, assert_crash_safe, assert_enqueued, assert_idempotent
+
+class Bank:
+    def __init__(self):
+        self.debits = []
+
+@actorq.task
+async def charge(who: str, bank: Bank = actorq.Depends()) -> None:
+    bank.debits.append(who)
+    await trio.sleep(1)
+
+def debits(bank):
+    return bank.debits
+
+def test_story():
+    assert_idempotent(charge, "Ann", observe=debits, world=Bank)
+"""
+WRONG = """
+async def test_wrong(actorq_system):
+    await time_travel()
+
+async def test_never(actorq_system):
+    await trio.sleep_forever()
+
+async def test_swapped(actorq_system):
+    assert_enqueued(charge, actorq_system)
+
+def test_observe():
+    assert_idempotent(charge, "Ann", observe=lambda bank: bank.nothing, world=Bank)
+
+def test_lines():
+    async def program(storage):
+        await trio.sleep(1)
+    def two_lines(storage):
+        raise ValueError("one" + chr(10) + "two")
+    assert_crash_safe(program, two_lines)
+
+def test_called():
+    async def program(storage): ...
+    assert_crash_safe(program(None), debits)
+"""
+
+
+def test_the_story_of_a_failure_is_a_screenful(pytester: pytest.Pytester) -> None:
+    """What pytest prints is the reader's own line and the story, and none of our frames."""
+    told = _run(pytester, CHARGES)
+    told.assert_outcomes(failed=1)
+    lines = told.outlines
+    begins = next(i for i, line in enumerate(lines) if line.startswith("____"))
+    ends = next(i for i, line in enumerate(lines) if line.startswith("===") and i > begins)
+    story = "\n".join(lines[begins:ends])
+    assert "charge is not idempotent" in story
+    assert "direct cause" not in story
+    assert "exploration.py" not in story
+    assert "actorq/testing" not in story
+    assert "Enqueue(charge('Ann') #the-task)" in story
+    assert ends - begins <= 42, story
+
+
+def test_errors_of_the_kit_come_without_its_source(pytester: pytest.Pytester) -> None:
+    """Such as a wrong argument: what was expected, below the line that has it."""
+    told = _run(pytester, CHARGES + WRONG, "-k", "not story", ini=TRIO_MODE).stdout
+    told.no_fnmatch_line("*in time_travel*")
+    told.no_fnmatch_line("*async def watched*")
+    told.no_fnmatch_line("*def assert_*")
+    told.no_fnmatch_line("When test_wrong raised*")  # nobody waited for anything
+    told.fnmatch_lines(["E*time_travel() expects one of the two*"])
+    told.fnmatch_lines(["E*Stuck: the simulated program waits for what never comes:"])
+    told.fnmatch_lines(["E*assert_enqueued() expects an open system*"])
+    told.fnmatch_lines(["E*without any crash, observe failed; nothing was tried"])
+    told.fnmatch_lines(["E       *    ValueError: one", "E       *    two"])
+    told.fnmatch_lines(["E*program got a coroutine; pass program, not program(...)"])

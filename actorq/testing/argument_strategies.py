@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from actorq.parameters import Plan
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
 
 class Arguments(NamedTuple):
     """Of one call: `sys.enqueue(task, *drawn.args, **drawn.kwargs)`."""

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from actorq.system import System
     from actorq.task import Task
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
 P = ParamSpec("P")
 
 #: Calls that a failure message shows.
@@ -58,7 +61,7 @@ def assert_enqueued(sys: System, task: Any, /, *args: Any, **kwargs: Any) -> Enq
     What was said of it is in the call: `assert assert_enqueued(sys, remind, 7).delay == 3600`.
     Arguments are compared as `enqueued` does.  No checkpoint.
     """
-    __tracebackhide__ = True
+    ledger_of(sys, "assert_enqueued()")
     found = enqueued(sys, task, *args, **kwargs)
     if not found:
         name = task_name_of(task, "assert_enqueued()")
@@ -69,7 +72,7 @@ def assert_enqueued(sys: System, task: Any, /, *args: Any, **kwargs: Any) -> Enq
 
 def assert_not_enqueued(sys: System, task: Task[..., Any], /, *args: Any, **kwargs: Any) -> None:
     """Assert that *task* was not enqueued; not with these arguments, if there are any."""
-    __tracebackhide__ = True
+    ledger_of(sys, "assert_not_enqueued()")
     found = enqueued(sys, task, *args, **kwargs)
     if found:
         times = "once" if len(found) == 1 else f"{len(found)} times"

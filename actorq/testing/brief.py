@@ -21,6 +21,7 @@ from actorq.progress import TaskProgress
 from actorq.protocol import (
     Batch,
     DeadTask,
+    Enqueue,
     Lease,
     OpenSession,
     Outcome,
@@ -197,6 +198,7 @@ _SHORT: Final[dict[type, Callable[[Any, int], str]]] = {
     Batch: lambda batch, depth: "; ".join(_brief(each, depth) for each in batch.deliveries),
     DeadTask: lambda dead, depth: f"dead {_brief(dead.message, depth)}",
     Delivery: _delivery,
+    Enqueue: lambda said, depth: f"Enqueue({_items(said.messages, depth)})",
     Fence: lambda fence, _: f"{brief_id(fence.task_id)} attempt {fence.attempt}",
     Lease: lambda _lease, _: "lease",
     OpenSession: lambda said, _: f"OpenSession({said.worker}, allowance={said.allowance})",

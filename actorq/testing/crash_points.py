@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from actorq.cell import Cell
     from actorq.testing.process import Process
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
 #: The calls that change what is stored, by what makes them.
 CALLS: Final[dict[type, tuple[str, ...]]] = {
     Broker: (

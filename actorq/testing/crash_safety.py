@@ -16,6 +16,10 @@ from actorq.testing.story import error_told, events_told, strikes_told
 from actorq.testing.tape import Tape
 
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
+
 W = TypeVar("W")
 
 #: Pairs of crash points that are explored unless told.
@@ -161,6 +165,10 @@ def _check(
         ("program", program, "an async function of one argument, the world"),
         ("invariant", invariant, "a function of one argument, the world"),
     ):
+        if inspect.iscoroutine(given):
+            given.close()  # or Python complains that nobody awaited it
+            called = given.__name__
+            raise TypeError(f"{name} got a coroutine; pass {called}, not {called}(...)")
         if not callable(given):
             raise TypeError(f"{name} expects {wanted}; got {given!r}")
         try:

@@ -21,6 +21,9 @@ from actorq.whereabouts import sits_at, tasks_below
 if TYPE_CHECKING:
     from actorq.system import System
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
 #: Virtual seconds in which something must begin or end while there is work for now.
 PATIENCE = 6 * 3600.0
 

@@ -24,6 +24,10 @@ from actorq.testing.tape import Tape
 from actorq.testing.trace import Trace
 
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
+
 W = TypeVar("W")
 
 #: Virtual seconds that a process has which was stopped and goes on, before it is killed.
@@ -92,6 +96,7 @@ class Exploration(Generic[W]):
         self.world = world
         self.tape = Tape()
         self.names: list[str] = []  #: of the points of the undisturbed run
+        self.invariant_failed = f"{name_of(invariant)} did not hold"
         self._always = always
         self._duplicates = duplicates
         self._restarts = restarts
@@ -113,6 +118,10 @@ class Exploration(Generic[W]):
         """What to raise for a run that has a problem."""
         raise NotImplementedError
 
+    def cause(self, run: Run[W]) -> BaseException | None:
+        """The error of an undisturbed run, to be shown before the failure; None if that tells it all."""
+        return run.error
+
     def numbers(self, names: Sequence[str]) -> range:
         """Which of a process's points are visited."""
         return range(1, len(names) + 1)
@@ -125,7 +134,7 @@ class Exploration(Generic[W]):
         self.names = []
         run = self._run(())
         if run.problem:
-            raise self.failure(run) from run.error
+            raise self.failure(run) from self.cause(run)
         self.names = run.points.names[0]
         if not self.numbers(self.names):
             raise ValueError(
@@ -150,11 +159,12 @@ class Exploration(Generic[W]):
         """Run it with a crash at each of these points; raise the story if that breaks something."""
         run = self._run(strikes, stall=stall)
         if run.problem:
-            raise self.failure(run) from run.error
+            raise self.failure(run) from None  # the story tells of the error, and comes first
         if len(run.points.struck) < len(strikes):
+            named = strikes[0] if len(strikes) == 1 else strikes
             reached = " and ".join(str(len(names)) for names in run.points.names)
             raise ValueError(
-                f"only={strikes} names a point that is not there: the processes of this run have "
+                f"only={named} names a point that is not there: the processes of this run have "
                 f"{reached} points; is the tape the same?"
             )
         self._note(points=len(strikes) == 1, pairs=len(strikes) > 1)
@@ -276,7 +286,7 @@ class Exploration(Generic[W]):
                 verdict = await verdict
             _refuse_false(verdict, self.invariant)
         except Exception as error:  # noqa: BLE001 - whatever it raises, it does not hold
-            run.problem = f"{name_of(self.invariant)} did not hold"
+            run.problem = self.invariant_failed
             run.error = error
 
     def _check_same(self, number: int, names: list[str]) -> None:

@@ -51,7 +51,10 @@ class Witness:
         simulation = self._simulation
         name = simulation.recorder.name_of(raiser)
         simulation.recorder.note(f"raises {brief_error(leaves[0])}", name)
-        others = told(tuple(wait for wait in simulation.waits() if wait.task is not raiser))
+        waits = tuple(wait for wait in simulation.waits() if wait.task is not raiser)
+        # that a test's runner waits for the test is no news
+        is_news = any(not (wait.idle or wait.is_nursery_s) for wait in waits)
+        others = told(waits) if is_news else ""
         self._seen.append(_Testimony(leaves[0], name, others, simulation.recorder.trace.total))
         del self._seen[:-_WITNESSED]
 

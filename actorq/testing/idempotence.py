@@ -26,6 +26,10 @@ from actorq.testing.story import error_told, events_told, strikes_told
 from actorq.testing.tape import Tape
 
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
+
 W = TypeVar("W")
 
 #: The id under which the task is enqueued.
@@ -229,6 +233,7 @@ class Idempotence(Exploration[Stage[Any]]):
 
     def __init__(self, staging: Staging[Any], limit: float) -> None:
         super().__init__(staging.work, staging.look, staging.new, limit=limit)
+        self.invariant_failed = "observe failed"
         self._staging = staging
 
     def numbers(self, names: Sequence[str]) -> range:
@@ -240,6 +245,10 @@ class Idempotence(Exploration[Stage[Any]]):
         if not claims or not settles:
             return range(0)
         return range(claims[0], settles[-1] + 1)
+
+    def cause(self, run: Run[Stage[Any]]) -> BaseException | None:
+        """None for what only we raise."""
+        return None if isinstance(run.error, _Differs | _Fails) else run.error
 
     def failure(self, run: Run[Stage[Any]]) -> Exception:
         """With the story of *run*."""

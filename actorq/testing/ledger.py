@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from actorq.system import System
     from actorq.task import Task
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
 _ABSENT: Any = object()
 
 

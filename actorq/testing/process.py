@@ -21,6 +21,10 @@ from actorq.testing.recorder import current_process
 from actorq.testing.simulation import Simulation, break_shields, current_simulation
 
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
+
 Ts = TypeVarTuple("Ts")
 
 

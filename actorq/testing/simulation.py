@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from actorq.actor import Actor
     from actorq.cell import Cell
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 

@@ -17,6 +17,9 @@ from actorq.errors import SystemClosed
 if TYPE_CHECKING:
     from actorq.system import System
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
 
 class StandIn(InMemoryBroker):
     """An empty in-memory broker that stands for *original*.  Made by `in_memory`."""

@@ -5,6 +5,7 @@ For people: what they wrote themselves comes first, and it fits on a screen.
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any, Final
 
 from actorq.testing.exploration import Run
@@ -40,7 +41,8 @@ def error_told(run: Run[Any]) -> list[str]:
     if error is None:
         return []
     where = [f"    {line}" for line in lines_of_error(error)[-3:]]
-    return [*where, f"    {type(error).__name__}: {error}" if str(error) else f"    {error!r}"]
+    told = f"{type(error).__name__}: {error}" if str(error) else repr(error)
+    return [*where, *textwrap.indent(told, "    ").splitlines()]
 
 
 def events_told(run: Run[Any]) -> list[str]:

@@ -21,6 +21,9 @@ from trio._core import _run
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
 #: Tasks that may be told apart in one batch: further ones keep their place.
 WIDTH = 8
 

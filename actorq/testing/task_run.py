@@ -34,6 +34,9 @@ from actorq.wiring import Wiring
 if TYPE_CHECKING:
     from actorq.actors.broker import Broker
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -54,7 +57,6 @@ async def run_task(task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     Raises the task's own exception itself, `TaskTimeout`, `ArgumentsError`, `NotSerializable`.  Works
     on a real clock, too.  Always a checkpoint.
     """
-    __tracebackhide__ = True
     return await TaskRun(task)(*args, **kwargs)
 
 
@@ -87,7 +89,6 @@ class TaskRun(Generic[P, R]):
 
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it; see `run_task`."""
-        __tracebackhide__ = True
         if self.ending is not None:
             raise RuntimeError("this TaskRun has run; make one for each attempt")
         async with AsyncExitStack() as stack:

@@ -35,6 +35,7 @@ _TRIO: Final = os.path.dirname(trio.__file__)
 _LIBRARY: Final = (_TRIO, os.path.dirname(actorq.__file__), contextlib.__file__)
 _PYTEST_TRIO: Final = os.sep + os.path.join("pytest_trio", "")
 _TIME: Final = "time to pass"
+_CHILDREN: Final = "its nursery's tasks"
 _MOST: Final = 60  #: lines of any list
 
 
@@ -48,6 +49,11 @@ class Wait:
     on: tuple[Task, ...] = ()  #: those that could end it, as far as that can be seen
     where: str = ""  #: the innermost line that is neither Trio's nor actorq's
     idle: bool = False  #: actorq's own, and no work to do
+
+    @property
+    def is_nursery_s(self) -> bool:
+        """For the end of a nursery, and for nothing else."""
+        return self.what.startswith(_CHILDREN)
 
 
 def waits_below(
@@ -231,7 +237,7 @@ class _Reader:
 
     def children(self, frame: FrameType) -> _Found:
         children = _in_order(frame.f_locals["self"].child_tasks)
-        return f"its nursery's tasks: {self._names(children)}", children
+        return f"{_CHILDREN}: {self._names(children)}", children
 
     def sleep(self, _frame: FrameType) -> _Found:
         return _TIME, ()

@@ -29,6 +29,10 @@ from actorq.unique import UniqueKey
 from actorq.wiring import Wiring
 
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
+
 C = TypeVar("C", bound="EngineContract")
 Ts = TypeVarTuple("Ts")
 

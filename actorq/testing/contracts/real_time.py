@@ -17,6 +17,10 @@ from actorq.testing.simulation import Stuck, who_is_where
 from actorq.testing.tape import Player, Tape, scheduler
 
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
+
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 

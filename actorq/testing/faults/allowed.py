@@ -23,6 +23,10 @@ from actorq.actors.worker_pool import GetPoolStatistics
 from actorq.testing.faults.planned import FaultForbidden
 
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
+
 @attrs.frozen
 class Twice:
     """What is true of a message that comes a second time."""

@@ -19,6 +19,10 @@ import trio
 from actorq.testing.faults.planned import Planned, counted, seconds_of
 
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
+
 def fail_call(
     subject: object, method: str, *, k: int = 1, error: Exception | None = None
 ) -> Planned:

@@ -18,6 +18,10 @@ from actorq.testing.process import Process
 from actorq.testing.simulation import Simulation, current_simulation
 
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
+
 def leap(seconds: float) -> None:
     """Set the wall clock forward by *seconds*, or back if that is less than 0.
 

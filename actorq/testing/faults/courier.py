@@ -23,6 +23,10 @@ from actorq.testing.faults.planned import Planned
 from actorq.testing.simulation import Simulation, current_simulation
 
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
+
 @attrs.define(eq=False)
 class Rule(Planned):
     """What is to be done with a message that is to come."""

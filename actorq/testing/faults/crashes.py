@@ -18,6 +18,10 @@ from actorq.testing.faults.kinds import Kinds, kinds_of
 from actorq.testing.faults.planned import Planned, counted
 
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
+
 def crash(ref: ActorRef[Any], error: Exception | None = None) -> None:
     """Crash the actor before its next message, as if a handler had raised *error*.
 

@@ -14,6 +14,10 @@ from actorq.testing.faults.planned import Planned, note_fault
 from actorq.testing.faults.values import Fault, Moment, Scene
 
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
+
 log = logging.getLogger("actorq.testing")
 
 #: The actors of a queue, as `sys.actor` names them.
@@ -66,6 +70,10 @@ async def inject(
     Raises `ValueError` if the plan names what is not there, `FaultForbidden` if a promise forbids a
     fault, and `RuntimeError` if one needs a simulation and there is none.  Always a checkpoint.
     """
+    if isinstance(plan, Fault) or not isinstance(plan, Iterable):
+        raise TypeError(
+            f"a plan is a list of faults: inject(sys, [Crash('pool', at=1.0)]); got {plan!r}"
+        )
     faults = tuple(plan)
     for each in faults:
         if not isinstance(each, Fault):

@@ -16,6 +16,10 @@ from actorq.testing.faults.kinds import Kinds, kinds_of
 from actorq.testing.faults.planned import Planned, counted, seconds_of
 
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
+
 #: Seconds that a message waits to be overtaken.
 PATIENCE = 1.0
 

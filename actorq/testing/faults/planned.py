@@ -12,6 +12,10 @@ from actorq.testing.promises import PROMISES
 from actorq.testing.simulation import found_simulation
 
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
+
 class FaultForbidden(ValueError):
     """A promise of the kernel's or the queue's says that this cannot happen: it would be no fault.
 

@@ -31,6 +31,9 @@ from actorq.testing.faults.values import (
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
 #: Every kind that is drawn unless told, the simplest first.
 KINDS: tuple[type[Fault], ...] = (
     *(Crash, CrashAt, Drop, FailCall, LoseAnswer, HangCall),

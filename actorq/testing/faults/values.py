@@ -18,6 +18,10 @@ from actorq.testing.faults.planned import Planned, counted, seconds_of
 from actorq.testing.process import Process
 
 
+#: pytest shows the reader's own lines, not ours; `--full-trace` shows all.
+__tracebackhide__ = True
+
+
 def _moment(_: object, __: object, at: float) -> None:
     if isinstance(at, bool) or not isinstance(at, int | float) or not at >= 0:
         raise ValueError(f"at expects seconds from when the plan begins, 0 or more; got {at!r}")
