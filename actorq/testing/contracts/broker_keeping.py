@@ -12,6 +12,7 @@ from actorq.protocol import Ending
 from actorq.testing.contracts.contract import promised
 from actorq.testing.contracts.host import Bench, EngineContract, Host, call, on_engine
 from actorq.testing.promises import broken, expect
+from actorq.unique import OnConflict, UniqueKey, Until
 
 
 class KeepsTasks(EngineContract):
@@ -42,6 +43,15 @@ class KeepsTasks(EngineContract):
                 f"{message.to_dict()} was enqueued and {got.to_dict()} delivered",
             )
             expect(33, delivery.fence.attempt == 1, f"the first attempt has {delivery.fence}")
+        await bench.settle(session, Ending.RETRY, *found)
+        for delivery in await bench.claim(session):
+            message = next(each for each in sent if each.task_id == delivery.fence.task_id)
+            got = delivery.message
+            expect(
+                31,
+                got.to_dict() == message.to_dict(),
+                f"{message.to_dict()} was enqueued and, when retried, {got.to_dict()} delivered",
+            )
 
     @promised(31)
     @on_engine
@@ -181,6 +191,65 @@ class KeepsTasks(EngineContract):
             28, "a" in told, "the end of a lost task was forgotten in a restart: its waiter hangs"
         )
 
+    @promised(28)
+    @on_engine
+    async def test_an_end_stays_in_the_outbox_until_it_was_told(self, host: Host) -> None:
+        """28: `published` takes out as many as were stored, the oldest, and leaves the others."""
+        bench = host.first
+        session = await bench.session()
+        for task_id in ("a", "b", "c"):
+            await bench.enqueue(call(task_id, deliveries=1))
+            await bench.claim(session)
+            session = await bench.session()
+        await bench.broker.published(1)
+        told = list(await bench.told())
+        expect(28, told == ["b", "c"], f"a, b, c ended, and a was told; to be told are {told}")
+
+    @promised(31, needs={Capability.SURVIVAL})
+    @on_engine
+    async def test_an_end_that_nobody_was_told_outlives_the_process(self, host: Host) -> None:
+        """31: it was accepted, so who waits in the next process hears how it ended."""
+        bench = host.first
+        await bench.enqueue(call("told", deliveries=1), call("untold", deliveries=1))
+        session = await bench.session()
+        await bench.claim(session, 1)
+        await host.wait(bench.lease)
+        await bench.told()
+        await bench.claim(await bench.session(), 1)
+        await host.wait(bench.lease)
+        bench = await host.crash_process(bench)
+        told = set(await bench.told())
+        expect(
+            31, told == {"untold"}, f"one end was told and one not; the next process tells {told}"
+        )
+
+    @promised(31, needs={Capability.SURVIVAL, Capability.DEAD_LETTERS})
+    @on_engine
+    async def test_dead_letters_survive_the_process(self, host: Host) -> None:
+        """31: with all that is known of them."""
+        bench = host.first
+        await bench.enqueue(call("a", "x"))
+        session = await bench.session()
+        error = {"type": "ValueError", "message": "boom"}
+        await bench.settle(
+            session, Ending.DEAD, *await bench.claim(session), reason="boom", error=error
+        )
+        known = await dead_letters(bench)
+        expect(29, known == [("a", ("x",), "boom", error)], f"the dead letters are {known}")
+        after = await dead_letters(await host.crash_process(bench))
+        expect(31, after == known, f"dead letters: {known}, and in the next process {after}")
+
+    @promised(39, needs={Capability.SURVIVAL, Capability.UNIQUE})
+    @on_engine
+    async def test_unique_keys_survive_the_process(self, host: Host) -> None:
+        """39: what waits holds its key in the next process too."""
+        bench = host.first
+        key = UniqueKey("k", OnConflict.RETURN, Until.FINISH, None)
+        await bench.enqueue(call("a", unique=key))
+        bench = await host.crash_process(bench)
+        ids = await bench.enqueue(call("b", unique=key))
+        expect(39, ids == ["a"], f"a holds the key, after a crash too; for b stands {ids}")
+
     @promised(31, needs={Capability.SURVIVAL})
     @on_engine
     async def test_what_was_accepted_survives_the_process(self, host: Host) -> None:
@@ -312,6 +381,12 @@ async def in_one_place(bench: Bench, *task_ids: str) -> None:
     expect(
         30, bench.broker.has_leases() or not counts.leased, "there are leases; has_leases(): False"
     )
+
+
+async def dead_letters(bench: Bench) -> list[tuple[object, ...]]:
+    """What is known of each."""
+    dead = await bench.broker.dead_tasks()
+    return [(each.task_id, each.message.args, each.reason, each.error) for each in dead]
 
 
 async def sent_again(bench: Bench, where: str) -> None:

@@ -105,6 +105,21 @@ class LeasesTasks(EngineContract):
         expect(32, await bench.where("a") == ["done"], "a task that was acknowledged is not done")
         expect(32, not await bench.claim(await bench.session()), "an acknowledged task comes again")
 
+    @promised(32)
+    @on_engine
+    async def test_many_are_settled_at_once(self, host: Host) -> None:
+        """32: each of them is; a worker of many slots says it of all in one call."""
+        bench = host.first
+        ids = [f"t{n}" for n in range(50)]
+        await bench.enqueue(*[call(task_id) for task_id in ids])
+        session = await bench.session()
+        await bench.settle(session, Ending.DONE, *await bench.claim(session))
+        where = dict(zip(ids, await bench.where(*ids), strict=True))
+        left = {task_id: place for task_id, place in where.items() if place != "done"}
+        expect(
+            32, not left, f"of 50 that were acknowledged in one call, these are not done: {left}"
+        )
+
     @promised(33)
     @on_engine
     async def test_attempts_and_failures_are_counted(self, host: Host) -> None:
@@ -157,17 +172,16 @@ class LeasesTasks(EngineContract):
         """33: not before its back-off is over, and then at once; the same for a requeue."""
         bench = host.first
         await bench.enqueue(call("a"))
-        session = await bench.session()
-        for ending in (Ending.RETRY, Ending.REQUEUE):
+        for ending, delay in ((Ending.RETRY, 10.0), (Ending.REQUEUE, 100.0)):
+            session = await bench.session()
             (delivery,) = await bench.claim(session)
-            await bench.settle(session, ending, delivery, delay=10.0)
+            await bench.settle(session, ending, delivery, delay=delay)
             where = await bench.where("a")
             expect(33, where == ["scheduled"], f"between two attempts a task is {where[0]}")
-            for waited in (0.0, 9.0, 0.75):
+            for waited in (0.0, delay - 1, 0.75):
                 await host.wait(waited)
-                await bench.extend(session)
-                early = f"after {ending.value} with a delay of 10 s, it came back sooner"
-                expect(33, not await bench.claim(session), early)
+                early = f"after {ending.value} with a delay of {delay:g} s, it came back sooner"
+                expect(33, not await bench.claim(await bench.session()), early)
             due = bench.broker.next_due()
             expect(
                 33, due is not None and due <= host.now + 0.25, f"due in 0.25 s; next_due(): {due}"

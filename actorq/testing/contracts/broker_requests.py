@@ -307,6 +307,17 @@ class AnswersRequests(EngineContract):
         expect(36, not await bench.claim(session), "what was purged starts")
         expect(36, await bench.settle(session, Ending.DONE, delivery) == [True], "it may not end")
 
+    @promised(36, needs={Capability.PURGE, Capability.QUEUES})
+    @on_engine
+    async def test_purging_one_queue_leaves_the_others(self, host: Host) -> None:
+        """36: whatever they are called."""
+        bench = host.first
+        await bench.enqueue(call("a"), call("b", queue="mail"), call("c", queue="video"))
+        count = await bench.broker.purge("mail", host.now)
+        expect(36, count == 1, f"one task was in the queue; purge() says {count}")
+        taken = await bench.take(await bench.session())
+        expect(36, taken == ["a", "c"], f"b was purged, a and c are of other queues; got {taken}")
+
     @promised(30, needs={Capability.LISTING})
     @on_engine
     async def test_queued_tasks_are_listed(self, host: Host) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import attrs
 
@@ -221,6 +221,101 @@ class WritesAtTheEnd(InMemoryBroker):
 
     async def shutdown(self) -> None:
         self._stored[self._folder] = self.storage
+
+
+@breaks(31)
+class ChangesWhatIsRetried(InMemoryBroker):
+    """A task that is delivered again has lost its labels."""
+
+    async def claim(self, session: int, limit: int, now: float) -> tuple[Delivery, ...]:
+        return tuple(
+            each._replace(message=_without_labels(each.message)) if each.failures else each
+            for each in await super().claim(session, limit, now)
+        )
+
+
+def _without_labels(message: TaskMessage) -> TaskMessage:
+    return attrs.evolve(message, options=attrs.evolve(message.options, labels={}))
+
+
+class _Reopened(InMemoryBroker):
+    """The next process's: forgets something of what the last one knew."""
+
+    _kept: ClassVar[dict[Path, MemoryStorage]]
+
+    def __init_subclass__(cls) -> None:
+        cls._kept = {}
+
+    def __init__(self, folder: Path) -> None:
+        known = folder in self._kept
+        super().__init__(storage=self._kept.setdefault(folder, MemoryStorage()))
+        if known:
+            self.forget()
+
+    def forget(self) -> None:
+        raise NotImplementedError
+
+
+@breaks(31)
+class KeepsUntoldEndsInTheProcess(_Reopened):
+    """Ends that nobody was told die with the process: who waits for them waits for ever."""
+
+    def forget(self) -> None:
+        self.queue.outbox.clear()
+
+
+@breaks(31)
+class KeepsDeadLettersInTheProcess(_Reopened):
+    """The dead letters die with the process."""
+
+    def forget(self) -> None:
+        self.queue.dead.clear()
+
+
+@breaks(39)
+class KeepsKeysInTheProcess(_Reopened):
+    """Unique keys die with the process; what holds them lives."""
+
+    def forget(self) -> None:
+        self.queue.keys = UniqueKeys()
+
+
+@breaks(28)
+class PublishesAllAtOnce(InMemoryBroker):
+    """Of the ends that are to be told, it forgets the others when the first ones are stored."""
+
+    async def published(self, count: int) -> None:
+        self.queue.outbox.clear()
+
+
+@breaks(32)
+class SettlesAFew(InMemoryBroker):
+    """Of many that are acknowledged in one call, those after the 32nd are not."""
+
+    async def settle(
+        self, session: int, settlements: Sequence[Settlement], now: float
+    ) -> tuple[bool, ...]:
+        some = await super().settle(session, settlements[:32], now)
+        return some + (True,) * (len(settlements) - len(some))
+
+
+@breaks(33)
+class ShortensLongDelays(InMemoryBroker):
+    """A back-off of more than a minute is cut to one."""
+
+    async def settle(
+        self, session: int, settlements: Sequence[Settlement], now: float
+    ) -> tuple[bool, ...]:
+        some = [each._replace(delay=min(each.delay, 60.0)) for each in settlements]
+        return await super().settle(session, some, now)
+
+
+@breaks(36)
+class PurgesTheDefault(InMemoryBroker):
+    """purge() empties the default queue, whichever was named."""
+
+    async def purge(self, queue: str, now: float) -> int:
+        return await super().purge("default", now)
 
 
 # --- 32: at least once --------------------------------------------------------------------------
