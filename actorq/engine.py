@@ -99,8 +99,9 @@ class Engine:
     async def claim(self, session: int, limit: int, now: float) -> tuple[Delivery, ...]:
         """Lease at most *limit* ready tasks to a session, the first accepted first (37).
 
-        Nothing if the session has ended, else its lease is renewed.  Each delivery has its attempt, from
-        1 (33), and a new token.
+        Nothing if the session has ended.  A claim that finds something renews its lease; one that finds
+        nothing does not: the broker asks for workers that have died, too, as long as their sessions last
+        (29).  Each delivery has its attempt, from 1 (33), and a new token.
         With BYTES: what cannot be decoded goes to the dead letters and to the outbox (42).
         """
         raise NotImplementedError
@@ -137,8 +138,9 @@ class Engine:
     async def open_session(self, worker: str, now: float, queues: QueueChoice | None = None) -> int:
         """A new session for these queues; older ones of this worker end, and lose their jobs (29).
 
-        Its lease lasts `lease` seconds from *now*, or from its last `claim` or `extend`.  *queues* is
-        None without QUEUES.
+        Its lease lasts `lease` seconds from *now*, or from its last `extend`, or `claim` that found
+        something; and longer by each `late` that `lapse` was told since.  *queues* is None without
+        QUEUES.
         """
         number = self._sessions.open(worker, now + self.lease)
         await self.take_back()

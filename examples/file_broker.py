@@ -68,8 +68,7 @@ class FileBroker(actorq.Broker):
 
     async def claim(self, session: int, limit: int, now: float) -> tuple[Delivery, ...]:
         deliveries: list[Delivery] = []
-        alive = await self.extend(session, now) is not None
-        for task_id, entry in self.having("ready") if alive else ():
+        for task_id, entry in self.having("ready") if self.has_session(session) else ():
             if len(deliveries) < limit:
                 try:
                     message = self.read(task_id, entry)
@@ -82,6 +81,7 @@ class FileBroker(actorq.Broker):
                 entry.state, entry.session, entry.token = "leased", session, self.tokens
                 fence = Fence(task_id, entry.attempt, entry.token)
                 deliveries.append(Delivery(message, fence, entry.failures))
+                await self.extend(session, now)
         self.save()
         return tuple(deliveries)
 

@@ -39,6 +39,21 @@ class LeasesTasks(EngineContract):
 
     @promised(29)
     @on_engine
+    async def test_a_claim_that_finds_nothing_is_no_sign_of_life(self, host: Host) -> None:
+        """29: the broker claims for dead workers too; they would keep their jobs while others work."""
+        bench = host.first
+        await bench.enqueue(call("a"))
+        lost = await bench.session("dies")
+        await bench.claim(lost, 1)
+        await host.wait(bench.lease / 2)
+        expect(30, not await bench.claim(lost), "a task was given twice")
+        await host.wait(bench.lease / 2)
+        expect(29, not bench.broker.has_session(lost), "a claim that found nothing renewed a lease")
+        found = await bench.take(await bench.session("lives"))
+        expect(29, found == ["a"], f"a worker that had a has died; another one gets {found}")
+
+    @promised(29)
+    @on_engine
     async def test_a_new_session_of_a_worker_ends_its_older_one(self, host: Host) -> None:
         """29: a worker that comes back takes its jobs over at once; others keep theirs."""
         bench = host.first

@@ -121,6 +121,15 @@ class NeverLetsGo(Queue):
 
 
 @breaks(29)
+class LivesByAsking(Queue):
+    """A claim that finds nothing renews a lease, though the broker asks for dead workers too."""
+
+    def claim(self, session_id: int, limit: int, now: float) -> tuple[Delivery, ...]:
+        self.extend(session_id, now)
+        return super().claim(session_id, limit, now)
+
+
+@breaks(29)
 class DiesInSilence(Queue):
     """A task that killed its workers is a dead letter, and its waiter is not told."""
 
