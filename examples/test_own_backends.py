@@ -12,6 +12,7 @@ from file_result_backend import FileResultBackend
 
 class TestFileBroker(BrokerContract):
     factory = FileBroker
+    max_examples = 25  # of drawn programs; each writes the file about a hundred times
 
 
 class TestFileResultBackend(ResultBackendContract):

@@ -7,12 +7,17 @@ from pathlib import Path
 
 import attrs
 import trio
+from hypothesis import settings
 
 import actorq
 from actorq.capability import Capability
 from actorq.engines.memory.storage import MemoryStorage
 from actorq.message import Delivery, TaskMessage
 from actorq.testing import BrokerContract
+
+
+#: Drawn programs: half of what the profile says, for much is tried four times here.
+SOME = settings().max_examples // 2
 
 
 class Shared(actorq.InMemoryBroker):
@@ -50,6 +55,7 @@ class TestInMemory(BrokerContract):
 
 class TestEncoded(BrokerContract):
     simulated = True
+    max_examples = SOME
 
     @staticmethod
     def factory() -> actorq.InMemoryBroker:
@@ -60,9 +66,11 @@ class TestEncoded(BrokerContract):
 class TestWithStorage(BrokerContract):
     factory = Storages(actorq.InMemoryBroker).broker
     simulated = True
+    max_examples = SOME
 
 
 class TestShared(BrokerContract):
     """Of the contract itself: what it says of several processes can be kept."""
 
     factory = Storages(Shared).broker
+    max_examples = SOME

@@ -29,6 +29,7 @@ def test_what_is_right_passes(factory: Callable[[], actorq.InMemoryBroker]) -> N
 
     class Simulated(BrokerContract):
         simulated = True
+        max_examples = 10  # tests/test_broker_contract.py has more
 
     assert not list(run_contract(Simulated, factory))
 

@@ -12,6 +12,7 @@ from actorq.testing.contracts.broker_limits import LimitsTasks
 from actorq.testing.contracts.broker_order import OrdersTasks
 from actorq.testing.contracts.broker_requests import AnswersRequests
 from actorq.testing.contracts.broker_systems import RunsSystems
+from actorq.testing.contracts.contract import promised
 
 
 class BrokerContract(
@@ -25,4 +26,16 @@ class BrokerContract(
 
     *simulated*: whole systems run in virtual time; for an engine without threads, files and sockets.
     *limit*: seconds after which a test gives up.  `kill(broker)`: what happens when its process dies.
+    *max_examples* and *steps*: how many programs are drawn to compare the engine with the reference,
+    and how long they are; as many as Hypothesis's profile says (100, if it says nothing), and 40.
     """
+
+    max_examples: int | None = None
+    steps: int = 40
+
+    @promised(28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 41, 42)
+    def test_it_behaves_like_the_reference(self) -> None:
+        """28 to 42: in drawn programs, with crashes, after each step.  Needs Hypothesis."""
+        from actorq.testing.contracts.broker_machine.machine import run_broker_machine
+
+        run_broker_machine(self, self.max_examples, self.steps)
