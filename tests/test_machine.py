@@ -145,3 +145,24 @@ def test_a_failing_rule_or_invariant_tells_what_happened() -> None:
     assert "greet #2   ○ returned 'hello Ann'" in note
     assert "stopped" not in note
     assert not any(getattr(each, "__notes__", []) for each in expected)
+
+
+def test_a_program_without_actors_has_no_word_about_them() -> None:
+    """What happened is then in the failing program alone."""
+
+    class Counts(TrioMachine):
+        counted = 0
+
+        @rule()
+        def count(self) -> None:
+            self.call(trio.lowlevel.checkpoint)
+            self.counted += 1
+            assert self.counted < 2
+
+    quick = settings(max_examples=3, stateful_step_count=3, phases=[Phase.generate], database=None)
+    with pytest.raises(AssertionError) as caught:
+        run_state_machine_as_test(Counts, settings=quick)
+    notes = "\n".join(caught.value.__notes__)
+    assert "state.count()" in notes
+    assert "What happened" not in notes
+    assert "no actor" not in notes

@@ -94,17 +94,19 @@ def is_failure(error: BaseException) -> bool:
 
 
 def explain(error: BaseException, simulation: Simulation, again: str = "") -> None:
-    """Put the note on *error*; one that it has from an earlier run goes."""
+    """Put the note on *error*, if there is anything to tell; one from an earlier run goes."""
     seen = simulation.witness.of(error)
     until = simulation.stuck_at or (None if seen is None else seen.number)
-    parts = [f"{HEAD}\n{simulation.recorder.trace.latest(SHOW, until=until)}"]
+    trace = simulation.recorder.trace
+    parts = [trace.latest(SHOW, until=until)] if trace.total else []  # no actor: not a word of them
     if seen is not None and seen.others and not simulation.stuck_at:
         parts.append(f"When {seen.raiser} raised {type(seen.error).__name__}:\n{seen.others}")
     if again:
         parts.append(f"To see it again:\n{textwrap.indent(again, '    ')}")
     notes = getattr(error, "__notes__", [])
     notes[:] = [note for note in notes if not str(note).startswith(HEAD)]
-    error.add_note("\n\n".join(part for part in parts if part))
+    if parts:
+        error.add_note(f"{HEAD}\n" + "\n\n".join(parts))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
