@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from contextlib import suppress
@@ -250,14 +251,17 @@ def test_a_file_that_cannot_be_read_is_told(pytester: pytest.Pytester) -> None:
 
 
 def test_the_example_reports_what_its_page_says(pytester: pytest.Pytester) -> None:
-    """Each line of the page's output is printed, columns and all."""
+    """Each line of the page's output is printed, columns and all; drawn programs that Hypothesis gave up
+    were simulated too, a few more or less each time.
+    """
     example = shutil.copytree(ROOT / "examples" / "report", pytester.path / "examples" / "report")
     ran = pytester.run(sys.executable, "-m", "actorq.testing", "report", example)
     assert ran.ret == pytest.ExitCode.OK
     page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
     _, _, shown = page.partition("$ python -m actorq.testing report examples/report\n")
+    printed = [re.sub(r"1[0-9]{2}(?= {13}0   1 of 1)", "123", line) for line in ran.outlines]
     for line in shown.partition("```")[0].splitlines():
-        assert line in ran.outlines
+        assert line in printed
 
 
 def test_the_command_prints_json_alone(pytester: pytest.Pytester) -> None:
