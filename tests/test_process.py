@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 
 import pytest
@@ -170,3 +171,25 @@ def test_another_process_goes_on_with_what_is_stored(moment: float) -> None:
     assert len(runs) == (2 if moment in (0.5, 1.0) else 1)
     with suppress(IndexError):
         assert 30 <= runs[1] <= 41
+
+
+def test_a_thread_of_a_killed_process_keeps_nobody_waiting() -> None:
+    """It answers the dead, who do not take it: time goes on for the living."""
+
+    async def main() -> None:
+        begun, gate = threading.Event(), threading.Event()
+
+        def work() -> None:
+            begun.set()
+            gate.wait(10)
+
+        async with open_processes() as processes:
+            process = processes.start(trio.to_thread.run_sync, work)
+            while not begun.is_set():
+                await trio.lowlevel.checkpoint()
+            process.kill()
+            gate.set()
+            await trio.sleep(5)
+            assert trio.current_time() == 5
+
+    simulate(main)

@@ -165,7 +165,8 @@ class Exploration(Generic[W]):
             reached = " and ".join(str(len(names)) for names in run.points.names)
             raise ValueError(
                 f"only={named} names a point that is not there: the processes of this run have "
-                f"{reached} points; is the tape the same?"
+                f"{reached} points; is the tape the same?  Threads take their own time: what they "
+                f"do is not the same in each run"
             )
         self._note(points=len(strikes) == 1, pairs=len(strikes) > 1)
         return run
@@ -296,7 +297,8 @@ class Exploration(Generic[W]):
                 raise RuntimeError(
                     f"the program is not the same in each run: point {number} was {expected!r} in the "
                     f"first run and is {came[0] if came else 'not there'!r} now; let it take time, ids "
-                    f"and random numbers from the simulation, and keep what it changes in world="
+                    f"and random numbers from the simulation, use no threads, and keep what it changes "
+                    f"in world="
                 )
 
 

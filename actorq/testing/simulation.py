@@ -32,7 +32,7 @@ from actorq.testing.recorder import Recorder
 from actorq.testing.tally import TALLY
 from actorq.testing.tape import Player, Tape, as_tape, scheduler
 from actorq.testing.trace import Trace, wanted
-from actorq.testing.waits import Wait, in_order_below, told, waits_below
+from actorq.testing.waits import Wait, in_order_below, told, waits_below, waits_for_thread
 from actorq.whereabouts import sits_at, tasks_below
 
 
@@ -66,8 +66,15 @@ class Stuck(AssertionError):
 class _Watchdog:
     """Ends a program that rests for ever or never rests: cancelled, then unshielded, then torn."""
 
-    def __init__(self, limit: float, max_batches: int, describe: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        limit: float,
+        max_batches: int,
+        describe: Callable[[], str],
+        frozen: Callable[[], Sequence[trio.lowlevel.Task]],
+    ) -> None:
         self._describe = describe
+        self._frozen = frozen
         self.scope = trio.CancelScope(deadline=limit)
         self.clock = trio.testing.MockClock(autojump_threshold=0)
         self.complaint = ""
@@ -90,7 +97,7 @@ class _Watchdog:
             self._trip("the simulated program spins: its tasks never all wait")
 
     def _on_rest(self) -> None:
-        if trio.testing.active_thread_count() and not self.complaint:
+        if self._threads_work() and not self.complaint:
             self._wait_for_threads()
             return
         self._thread_polls = 0
@@ -103,6 +110,11 @@ class _Watchdog:
             )
         else:
             self._jump()
+
+    def _threads_work(self) -> bool:
+        """A thread that has an answer for a frozen task has done its work: nobody takes that."""
+        active = trio.testing.active_thread_count()
+        return active > 0 and active > sum(map(waits_for_thread, self._frozen()))
 
     def _wait_for_threads(self) -> None:
         """What a thread does takes no virtual time; its end wakes the loop up."""
@@ -239,7 +251,9 @@ def simulate(
     """
     _check(async_fn, seed, limit, max_batches)
     played = as_tape(tape)
-    watchdog = _Watchdog(limit, max_batches, lambda: simulation.describe_stuck())
+    watchdog = _Watchdog(
+        limit, max_batches, lambda: simulation.describe_stuck(), lambda: player.held
+    )
     player = Player(played, watchdog.on_batch)
     simulation = Simulation(player, watchdog.clock, seed)
     simulation.limit = limit

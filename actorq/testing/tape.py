@@ -9,7 +9,7 @@ Rests on private names of Trio's scheduler; `tests/test_simulation.py` is the ca
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, MutableSequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -141,6 +141,11 @@ class Player:
                 return True
             task = None if task.parent_nursery is None else task.parent_nursery.parent_task
         return False
+
+    @property
+    def held(self) -> Sequence[trio.lowlevel.Task]:
+        """Those that could run, and are frozen."""
+        return self._held
 
     def _hold(self, tasks: MutableSequence[Any]) -> None:
         if self._frozen:

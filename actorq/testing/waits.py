@@ -56,6 +56,12 @@ class Wait:
         return self.what.startswith(_CHILDREN)
 
 
+def waits_for_thread(task: trio.lowlevel.Task) -> bool:
+    """Whether *task* has given work to a thread, and has not taken the answer."""
+    frames = [frame.f_code for frame, _ in task.iter_await_frames()]
+    return trio.to_thread.run_sync.__code__ in frames
+
+
 def waits_below(
     root: Task | None,
     recorder: Recorder,
