@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 import actorq
-from actorq.testing import BrokerContract
-from actorq.testing.contracts.contract import run_contract
+from actorq.testing import BrokerContract, ResultBackendContract, ScheduleSourceContract
+from actorq.testing.contracts.contract import Contract, run_contract
 from actorq.testing.mutants import MUTANTS, Mutant
 from actorq.testing.mutants.brokers import BROKERS
 
@@ -39,3 +39,14 @@ def test_there_is_a_broken_broker_for_each_promise_of_the_queue() -> None:
     assert {mutant.promise for mutant in BROKERS} >= {*range(28, 40), 41, 42}
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
     assert all(mutant.breaks for mutant in MUTANTS)
+
+
+@pytest.mark.parametrize(
+    "contract", [BrokerContract, ResultBackendContract, ScheduleSourceContract]
+)
+def test_a_factory_of_something_else_is_told(contract: type[Contract]) -> None:
+    """What was expected, what came, and what to write."""
+    failures = list(run_contract(contract, dict))
+    assert failures
+    said = {str(failure.error) for failure in failures}
+    assert all("and its factory made {}: write `factory = MyClass`" in each for each in said), said

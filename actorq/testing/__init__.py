@@ -56,6 +56,7 @@ from actorq.testing.faults import (
 )
 from actorq.testing.idempotence import NotIdempotent, assert_idempotent
 from actorq.testing.ledger import Enqueued, Ran
+from actorq.testing.process import open_processes
 from actorq.testing.recording import recorded
 from actorq.testing.simulation import EPOCH, Stuck, simulate
 from actorq.testing.stand_in import in_memory
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
         ResultBackendContract,
         ScheduleSourceContract,
     )
+    from actorq.testing.machine import TrioMachine
     from actorq.testing.mutants.mutant import Mutant
 
 
@@ -110,6 +112,7 @@ __all__ = [
     "Tape",
     "TaskRun",
     "Trace",
+    "TrioMachine",
     "arguments",
     "assert_crash_safe",
     "assert_enqueued",
@@ -131,6 +134,7 @@ __all__ = [
     "leap",
     "lose_answer",
     "now",
+    "open_processes",
     "recorded",
     "reorder",
     "run_task",
@@ -148,6 +152,16 @@ def __getattr__(name: str) -> Any:
         from actorq.testing import contracts
 
         return getattr(contracts, name)
+    if name == "TrioMachine":
+        try:
+            from actorq.testing.machine import TrioMachine
+        except ModuleNotFoundError as error:
+            if error.name != "hypothesis":
+                raise
+            raise ImportError(
+                "TrioMachine needs Hypothesis: pip install 'actorq[testing]'"
+            ) from None
+        return TrioMachine
     if name == "Mutant":
         from actorq.testing.mutants.mutant import Mutant
 

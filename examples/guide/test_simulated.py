@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import actorq
-from actorq.testing import Stuck, Tape, recorded, schedules, simulate
-from actorq.testing.process import open_processes
+from actorq.testing import Stuck, Tape, open_processes, recorded, schedules, simulate
 
 
 @actorq.task

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
 import actorq
-from actorq.testing import Tape, crash, crash_at, schedules, simulate
-from actorq.testing.machine import TrioMachine
+from actorq.testing import Tape, TrioMachine, crash, crash_at, schedules, simulate
 
 
 @actorq.task(retries=2)

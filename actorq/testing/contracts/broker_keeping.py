@@ -273,6 +273,31 @@ class KeepsTasks(EngineContract):
         expect(31, found == expected, f"the next process finds {found} instead of {expected}")
         expect(34, runs.fence.token != back.fence.token, "two deliveries had one token")
 
+    @promised(31, needs={Capability.SURVIVAL})
+    @on_engine
+    async def test_each_call_is_kept_when_it_has_returned(self, host: Host) -> None:
+        """31: the process dies right after it, with no call in between that might have stored it too."""
+        bench = host.first
+        await bench.enqueue(call("a"))
+        bench = await host.crash_process(bench)
+        where = await bench.where("a")
+        expect(31, where == ["ready"], f"a was accepted, the process died, and a is {where[0]}")
+        await bench.claim(await bench.session("w1"))
+        bench = await host.crash_process(bench)
+        await host.wait(bench.lease)
+        session = await bench.session("w2")
+        found = [each.fence.attempt for each in await bench.claim(session)]
+        bench = await host.crash_process(bench)
+        expect(31, found == [2], f"attempt 1 was claimed, the process died, and then came {found}")
+        await host.wait(bench.lease)
+        session = await bench.session("w3")
+        await bench.settle(session, Ending.DONE, *await bench.claim(session))
+        bench = await host.crash_process(bench)
+        where = await bench.where("a")
+        expect(
+            31, where == ["done"], f"a was settled as done, the process died, and a is {where[0]}"
+        )
+
     @promised(34, needs={Capability.SURVIVAL})
     @on_engine
     async def test_tokens_do_not_begin_anew_in_the_next_process(self, host: Host) -> None:

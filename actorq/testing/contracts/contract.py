@@ -13,7 +13,7 @@ import unittest
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import attrs
 
@@ -33,6 +33,7 @@ class Contract:
     """
 
     factory: Callable[..., Any]
+    _kind: ClassVar[type] = object  #: of what it makes
 
     @classmethod
     def make(cls, folder: Path) -> Any:
@@ -45,12 +46,21 @@ class Contract:
                 f"{cls.__name__} needs a class attribute that says how to make what it tests: "
                 f"`factory = MyBroker`; got {factory!r}"
             )
-        return factory(folder) if cls.takes_folder(factory) else factory()
+        made = factory(folder) if cls.takes_folder(factory) else factory()
+        if not isinstance(made, cls._kind):
+            raise TypeError(
+                f"{cls.__name__} tests a {cls._kind.__name__}, and its factory made {made!r}: write "
+                f"`factory = MyClass`, a subclass of {cls._kind.__name__}, or a function that makes one"
+            )
+        return made
 
     @staticmethod
     def takes_folder(factory: Callable[..., Any]) -> bool:
         """Whether *factory* wants the folder; what it can do without is its own."""
-        parameters = inspect.signature(factory).parameters.values()
+        try:
+            parameters = inspect.signature(factory).parameters.values()
+        except ValueError:  # a builtin that does not tell
+            return False
         return any(
             each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
             and each.default is each.empty

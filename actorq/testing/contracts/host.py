@@ -189,6 +189,8 @@ class Host:
 class EngineContract(Contract):
     """What the parts of `BrokerContract` share."""
 
+    _kind = Broker
+
     #: Seconds after which a test gives up, and says who waits where.
     limit: float = 60.0
 

@@ -49,6 +49,8 @@ async def must_miss(users: Users, task_id: str, when: str) -> None:
 class StoreContract(Contract):
     """The ground of `ResultBackendContract` and its parts."""
 
+    _kind = ResultBackend
+
     factory: Callable[..., ResultBackend]
     #: Seconds that a test may take; `Stuck` then says who waits for what.
     limit: float = 30.0

@@ -57,6 +57,8 @@ async def must_find(source: Source, kept: Schedule, when: str = "") -> None:
 class SourceContract(Contract):
     """The ground of `ScheduleSourceContract` and its parts."""
 
+    _kind = ScheduleSource
+
     factory: Callable[..., ScheduleSource]
     #: Seconds that a test may take; `Stuck` then says who waits for what.
     limit: float = 30.0

@@ -327,6 +327,33 @@ class PurgesTheDefault(InMemoryBroker):
         return await super().purge("default", now)
 
 
+@breaks(31)
+class WritesWithTheNextCall(InMemoryBroker):
+    """Writes what it has accepted when it is called again, and its process may die before."""
+
+    _latest: Final[dict[Path, WritesWithTheNextCall]] = {}
+
+    def __init__(self, folder: Path) -> None:
+        before = self._latest.get(folder)
+        super().__init__(storage=MemoryStorage() if before is None else before.storage)
+        self.lacks |= {Capability.DELAY}  # what is delayed would give it away
+        self._late: list[str] = []
+        self._latest[folder] = self
+        for task_id in () if before is None else before._late:
+            entry = self.queue.live.pop(task_id, None)
+            if entry is not None:
+                self.queue._withdraw(entry, 0.0)
+
+    async def store(self, messages: Sequence[TaskMessage], now: float) -> tuple[str, ...] | None:
+        answer = await super().store(messages, now)
+        self._late = [each.task_id for each in messages]
+        return answer
+
+    async def claim(self, session: int, limit: int, now: float) -> tuple[Delivery, ...]:
+        self._late = []
+        return await super().claim(session, limit, now)
+
+
 # --- 32: at least once --------------------------------------------------------------------------
 
 
