@@ -193,3 +193,26 @@ def test_a_thread_of_a_killed_process_keeps_nobody_waiting() -> None:
             assert trio.current_time() == 5
 
     simulate(main)
+
+
+def test_a_stopped_process_does_not_hide_why_the_body_ended() -> None:
+    """Nobody would let it go on: it is unwound with the dead."""
+
+    async def main() -> None:
+        with trio.move_on_after(5) as scope:
+            async with open_processes() as processes:
+                processes.start(trio.sleep_forever).stop()
+                process = processes.start(trio.sleep, 100)
+                await trio.sleep(1)
+                process.stop()
+                await trio.sleep(100)
+        assert scope.cancelled_caught
+        async with open_processes() as processes:
+            process = processes.start(trio.sleep, 100)
+            await trio.sleep(1)
+            process.stop()
+            raise LookupError("the test's own")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        simulate(main)
+    assert caught.group_contains(LookupError, match="the test's own")

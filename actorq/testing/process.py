@@ -90,6 +90,8 @@ class Process:
         self._simulation.recorder.note(text, self.name)
 
     def _unwind(self) -> None:
+        if self._simulation.player.is_frozen(self.task):
+            self.kill()  # nobody will let it go on any more, if it was stopped
         if self.killed and self.task is not None:
             self._scope.cancel("the simulation ends: what was killed is unwound")
             break_shields(self.task)
