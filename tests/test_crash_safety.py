@@ -80,7 +80,7 @@ def test_the_line_to_run_it_again_runs_it_again() -> None:
 def test_what_holds_is_reported() -> None:
     """With how much was tried; the tally of this test knows it too."""
     TALLY.take()
-    report = assert_crash_safe(careful_transfer, money_is_there, world=Bank, pairs=True)
+    report = assert_crash_safe(careful_transfer, money_is_there, world=Bank, pairs=500)
     assert report == CrashReport(2, 4, 4, 1, 2 + 4 * 2, report.virtual_seconds)
     assert report.virtual_seconds == 2 + (3 + 4) + (4 + 5 + 5 + 6)
     assert TALLY.take().crash_points == 2 + 4 * 2
@@ -159,7 +159,7 @@ def test_a_second_crash_is_found_after_every_single_one() -> None:
 
     assert_crash_safe(three_lives, at_most_two, world=list)
     with pytest.raises(NotCrashSafe) as caught:
-        assert_crash_safe(three_lives, at_most_two, world=list, pairs=True)
+        assert_crash_safe(three_lives, at_most_two, world=list, pairs=500)
     assert caught.value.only == (1, 1)
     assert "process 2 was killed after 2 s, at crash point 1:" in caught.value.story
     assert "at_most_two returned False" in caught.value.story
@@ -183,7 +183,7 @@ def test_pairs_are_bounded_and_the_report_says_so() -> None:
             if len(world) == 3:
                 starts.append(world[1])
 
-        report = assert_crash_safe(program, note, world=list, pairs=True, max_pairs=20)
+        report = assert_crash_safe(program, note, world=list, pairs=20)
         assert (report.pairs, report.all_pairs) == (20, 100)
         drawn.append(starts)
     assert drawn[0] == drawn[1]
@@ -337,7 +337,8 @@ async def fine(world: object) -> None:
         ((fine, bool), {"world": MemoryStorage()}, "world expects a function"),
         ((fine, bool), {"limit": 0}, "limit expects"),
         ((fine, bool), {"restarts": -1}, "restarts expects"),
-        ((fine, bool), {"max_pairs": 0}, "max_pairs expects"),
+        ((fine, bool), {"pairs": True}, "500, 0 for none"),
+        ((fine, bool), {"pairs": -1}, "pairs expects"),
         ((fine, bool), {"only": 0}, "only= expects"),
         ((fine, bool), {"only": 77}, "names a point that is not there"),
         ((fine, bool), {"tape": [1]}, "expects a Tape"),

@@ -120,11 +120,22 @@ def test_a_worker_that_stood_still_and_goes_on_is_tried_too() -> None:
 
 def test_other_schedules_are_tried_if_somebody_asks() -> None:
     """Each exhaustively."""
-    tapes = [Tape.of_seed(1), Tape.of_seed(2)]
+    tapes = [Tape(), Tape.of_seed(1), Tape.of_seed(2)]
     report = assert_idempotent(
         says_it_once, "hello", observe=got, world=Outside, tapes=tapes, pairs=0, stalls=False
     )
     assert report.schedules == 3
+
+
+def test_what_failed_under_a_schedule_is_run_again_under_it() -> None:
+    """By the call that the story ends with."""
+    options: dict[str, Any] = {"observe": got, "world": Outside, "tape": Tape.of_seed(1)}
+    with pytest.raises(NotIdempotent) as caught:
+        assert_idempotent(says_it, "hello", **options)
+    assert "tape=Tape.of_seed(1), stalls=False, only=" in caught.value.story
+    with pytest.raises(NotIdempotent) as again:
+        assert_idempotent(says_it, "hello", **options, stalls=False, only=caught.value.only)
+    assert again.value.story == caught.value.story
 
 
 def test_fakes_at_the_top_of_a_module_are_emptied_by_setup() -> None:
@@ -210,6 +221,9 @@ def test_a_task_that_fails_without_a_crash_is_told_so() -> None:
         (says_it, {"observe": "got"}, "observe expects a function"),
         (says_it, {"observe": got, "world": Outside()}, "world expects a function"),
         (says_it, {"observe": got, "pairs": -1}, "pairs expects"),
+        (says_it, {"observe": got, "pairs": True}, "500, 0 for none"),
+        (says_it, {"observe": got, "only": 0}, "only= expects"),
+        (says_it, {"observe": got, "tape": 1}, "expects a Tape"),
     ],
 )
 def test_a_wrong_argument_is_told(given: Any, options: dict[str, Any], says: str) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from actorq.engines.memory.storage import MemoryStorage
 from actorq.testing.exploration import CrashReport, Exploration, Run, name_of
+from actorq.testing.extent import check_pairs, chosen_points, chosen_tapes
 from actorq.testing.story import error_told, events_told, strikes_told
 from actorq.testing.tape import Tape
 
@@ -21,9 +22,6 @@ __tracebackhide__ = True
 
 
 W = TypeVar("W")
-
-#: Pairs of crash points that are explored unless told.
-MAX_PAIRS: Final = 500
 
 
 class NotCrashSafe(AssertionError):
@@ -48,8 +46,7 @@ def assert_crash_safe(
     tape: Tape | None = None,
     tapes: Iterable[Tape] | None = None,
     stalls: bool = False,
-    pairs: bool = False,
-    max_pairs: int | None = MAX_PAIRS,
+    pairs: int | None = 0,
     restarts: int = 0,
     limit: float = 10_000.0,
     only: int | Sequence[int] | None = None,
@@ -64,25 +61,28 @@ def assert_crash_safe(
     *tape*, *tapes*: the schedules to explore under; creation order unless told.  *stalls*: also stop
     the process at each point, as a long pause does, let another take over, and let the first go on when
     that one has ended; what it does and raises then must do no harm.  *pairs*: also kill the restarted
-    process (let the stopped one go on) at *max_pairs* of all the pairs of points, drawn evenly, the
-    same ones each time (None: all).  *restarts*: how often a process that fails is started again
-    before that counts, as a service manager would.  *limit*: virtual seconds for each run.  *only*:
-    the number of one point, or the two of a pair, to run nothing else (with *stalls*: to stop there).
+    process (let the stopped one go on) at so many of all the pairs of points, drawn evenly, the same
+    ones each time (None: all; 0 unless told).  *restarts*: how often a process that fails is started
+    again before that counts, as a service manager would.  *limit*: virtual seconds for each run.
+    *only*: the number of one point, or the two of a pair, to run nothing else (with *stalls*: to stop
+    there).
     *duplicates*: asked after each run, and summed up in the report.
 
     Raises `NotCrashSafe` with the story of the smallest failing point.
     """
-    chosen = _chosen_tapes(tape, tapes)
-    _check(program, invariant, world, limit, restarts, max_pairs)
+    chosen = chosen_tapes(tape, tapes)
+    points = None if only is None else chosen_points(only)
+    check_pairs(pairs)
+    _check(program, invariant, world, limit, restarts)
     exploration = CrashSafety(program, invariant, world, always, duplicates, restarts, limit)
     for each in chosen:
         exploration.under(each)
-        if only is not None:
-            exploration.visit(_points(only), stall=stalls)
+        if points is not None:
+            exploration.visit(points, stall=stalls)
             continue
-        exploration.visit_all(max_pairs if pairs else 0)
+        exploration.visit_all(pairs)
         if stalls:
-            exploration.visit_all(max_pairs if pairs else 0, stall=True)
+            exploration.visit_all(pairs, stall=True)
     return exploration.report
 
 
@@ -131,35 +131,12 @@ def _undisturbed(run: Run[Any]) -> str:
     return "\n".join(story)
 
 
-def _points(only: int | Sequence[int]) -> tuple[int, ...]:
-    numbers = (only,) if isinstance(only, int) else tuple(only)
-    if not numbers or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers):
-        raise ValueError(
-            f"only= expects the number of a crash point, 1 is the first, or those of a pair: only=17, "
-            f"only=(17, 4); got {only!r}"
-        )
-    return numbers
-
-
-def _chosen_tapes(tape: Tape | None, tapes: Iterable[Tape] | None) -> list[Tape]:
-    if tape is not None and tapes is not None:
-        raise TypeError("assert_crash_safe() takes tape= or tapes=, not both")
-    chosen = [tape or Tape()] if tapes is None else list(tapes)
-    if not chosen or not all(isinstance(each, Tape) for each in chosen):
-        raise TypeError(
-            f"tape= expects a Tape and tapes= some, such as [Tape.of_seed(n) for n in range(3)]; "
-            f"got {tapes if tape is None else tape!r}"
-        )
-    return chosen
-
-
 def _check(
     program: object,
     invariant: object,
     world: object,
     limit: float,
     restarts: int,
-    max_pairs: int | None,
 ) -> None:
     for name, given, wanted in (
         ("program", program, "an async function of one argument, the world"),
@@ -191,7 +168,3 @@ def _check(
         raise ValueError(f"limit expects virtual seconds > 0; got {limit!r}")
     if restarts < 0:
         raise ValueError(f"restarts expects a whole number >= 0; got {restarts!r}")
-    if max_pairs is not None and max_pairs < 1:
-        raise ValueError(
-            f"max_pairs expects a whole number >= 1, or None for all; got {max_pairs!r}"
-        )

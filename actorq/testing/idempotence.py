@@ -21,6 +21,7 @@ from actorq.options import AckMode
 from actorq.system import open_system
 from actorq.task import Task
 from actorq.testing.exploration import CrashReport, Exploration, Run, name_of
+from actorq.testing.extent import check_pairs, chosen_points, chosen_tapes
 from actorq.testing.stand_in import StandIn
 from actorq.testing.story import error_told, events_told, strikes_told
 from actorq.testing.tape import Tape
@@ -59,9 +60,10 @@ def assert_idempotent(
     broker: Callable[..., Broker] | None = None,
     setup: Callable[[], object] | None = None,
     kwargs: Mapping[str, Any] | None = None,
-    tapes: Iterable[Tape] = (),
-    pairs: int = PAIRS,
+    tape: Tape | None = None,
+    tapes: Iterable[Tape] | None = None,
     stalls: bool = True,
+    pairs: int | None = PAIRS,
     limit: float = 10_000.0,
     only: int | Sequence[int] | None = None,
 ) -> CrashReport:
@@ -75,10 +77,10 @@ def assert_idempotent(
     task's own, or a bare one, in memory in any case.  With fakes at the top of a module instead, leave
     out *world*, and let *setup* empty them before each run.
 
-    *kwargs*: further arguments of the task.  *tapes*: further schedules than creation order.  *pairs*:
-    how many second crashes are tried, drawn evenly from all.  *stalls*: False: leave out workers that
-    stop and go on later.  *limit*: virtual seconds for each run.  *only*: to run nothing else, as a
-    failure says it.
+    *kwargs*: further arguments of the task.  *tape*, *tapes*: the schedules to explore under; creation
+    order unless told.  *stalls*: False: leave out workers that stop and go on later.  *pairs*: how many
+    second crashes are tried, drawn evenly from all (None: all).  *limit*: virtual seconds for each run.
+    *only*: to run nothing else, as a failure says it.
 
     Raises `NotIdempotent` with the story of the smallest failing point.
     """
@@ -98,17 +100,18 @@ def assert_idempotent(
                 f"{name} expects a function, such as observe=lambda shop: shop.charges, world=Shop; "
                 f"got {given!r}"
             )
-    if isinstance(pairs, bool) or not isinstance(pairs, int) or pairs < 0:
-        raise ValueError(f"pairs expects a whole number >= 0; got {pairs!r}")
+    chosen = chosen_tapes(tape, tapes)
+    points = None if only is None else chosen_points(only)
+    check_pairs(pairs)
     staging = Staging(task, args, dict(kwargs or {}), observe, world, broker, setup)
     exploration = Idempotence(staging, limit)
     overrides = None if task.broker is None else dict(task.broker.dependency_overrides)
     try:
-        for tape in (Tape(), *tapes):
-            exploration.under(tape)
-            if only is not None:
-                exploration.visit((only,) if isinstance(only, int) else tuple(only), stall=stalls)
-                break
+        for each in chosen:
+            exploration.under(each)
+            if points is not None:
+                exploration.visit(points, stall=stalls)
+                continue
             exploration.visit_all(pairs)
             if stalls:
                 exploration.visit_all(pairs, stall=True)
@@ -301,7 +304,7 @@ class Idempotence(Exploration[Stage[Any]]):
                 known = name_of(given)
                 arguments.append(f"{name}={'...' if known == '<lambda>' else known}")
         if self.tape.choices:
-            arguments.append(f"tapes=[{self.tape!r}]")
+            arguments.append(f"tape={self.tape!r}")
         arguments.append(f"stalls={run.stalls}")
         arguments.append(f"only={run.strikes[0] if len(run.strikes) == 1 else run.strikes}")
         return f"assert_idempotent({', '.join(arguments)})"

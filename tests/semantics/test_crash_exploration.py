@@ -271,7 +271,7 @@ def test_no_second_crash_loses_a_task_either() -> None:
         if world.runs("once") > 1 + world.crashes:
             raise broken(33, f"{world.runs('once')} runs, and {world.crashes} crashes")
 
-    report = explore(one_task("when_saved"), kept, pairs=True, max_pairs=PAIRS)
+    report = explore(one_task("when_saved"), kept, pairs=PAIRS)
     assert report.pairs == PAIRS
 
 
@@ -482,7 +482,7 @@ def test_a_task_that_kills_its_process_each_time_is_dead_in_the_end() -> None:
         else:  # its last worker may have died between the result and the acknowledgement
             assert outcome.return_value == "done"
 
-    explore(main, kept, pairs=True, max_pairs=PAIRS)
+    explore(main, kept, pairs=PAIRS)
 
 
 @pytest.mark.parametrize("after", [0.0, 0.5])

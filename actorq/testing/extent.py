@@ -1,0 +1,43 @@
+"""How much an exploration tries: under which schedules, how many pairs of points, or one point alone.
+
+The same arguments in `assert_crash_safe` and `assert_idempotent`, read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from actorq.testing.tape import Tape
+
+
+def chosen_tapes(tape: Tape | None, tapes: Iterable[Tape] | None) -> list[Tape]:
+    """What *tape* or *tapes* name; creation order if neither does."""
+    if tape is not None and tapes is not None:
+        raise TypeError("give tape= or tapes=, not both")
+    chosen = [tape or Tape()] if tapes is None else list(tapes)
+    if not chosen or not all(isinstance(each, Tape) for each in chosen):
+        raise TypeError(
+            f"tape= expects a Tape and tapes= some, such as [Tape.of_seed(n) for n in range(3)]; "
+            f"got {tapes if tape is None else tape!r}"
+        )
+    return chosen
+
+
+def chosen_points(only: int | Sequence[int]) -> tuple[int, ...]:
+    """The number of a crash point, or the two of a pair."""
+    numbers = (only,) if isinstance(only, int) else tuple(only)
+    if not numbers or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in numbers):
+        raise ValueError(
+            f"only= expects the number of a crash point, 1 is the first, or those of a pair: only=17, "
+            f"only=(17, 4); got {only!r}"
+        )
+    return numbers
+
+
+def check_pairs(pairs: object) -> None:
+    """A number, or None for all of them."""
+    if pairs is not None and (isinstance(pairs, bool) or not isinstance(pairs, int) or pairs < 0):
+        raise ValueError(
+            f"pairs expects how many pairs of points are tried: 500, 0 for none, None for all; "
+            f"got {pairs!r}"
+        )
