@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from importlib.metadata import entry_points
 
 import pytest
@@ -35,6 +36,11 @@ settings.register_profile(  # for a kernel that is broken on purpose: fail soon,
     database=None,
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "actorq"))
+
+# A shell that starts us in the background has SIGINT ignored, and whoever we start inherits that: a test
+# that presses Ctrl-C in a program would wait for its end for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Crash loops are what these tests are about: thousands of log lines that nobody reads.  A test that
 # reads them says `caplog.set_level("INFO", logger="actorq")`.

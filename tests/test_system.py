@@ -363,5 +363,9 @@ def test_ctrl_c_at_any_moment_of_a_busy_system_ends_it_cleanly(number: int) -> N
         assert program.stdout is not None
         assert program.stdout.readline() == "up\n"
         program.send_signal(signal.SIGINT)
-        output, errors = program.communicate(timeout=60)
+        try:
+            output, errors = program.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            program.kill()  # or leaving the block waits for ever
+            pytest.fail(f"it goes on after a Ctrl-C; it said {program.communicate()}")
     assert output == "interrupted\n", errors
