@@ -15,6 +15,7 @@ import trio
 
 import actorq
 from actorq import Depends
+from actorq import testing as kit
 
 
 # --- actors ---
@@ -417,3 +418,71 @@ async def chains(sys: actorq.System) -> None:
         async for name, length in done:
             assert_type(name, str)
             assert_type(length, int)
+
+
+# --- the kit ---
+
+
+class Shop:
+    """What survives a process."""
+
+    charged: list[str]
+
+
+async def sell(shop: Shop) -> None:
+    """A process of it."""
+
+
+def shop_is_right(shop: Shop) -> bool:
+    """An invariant."""
+    return not shop.charged
+
+
+async def double(n: int, *, times: int = 2) -> int:
+    """To be simulated; `simulate` passes what comes after the function, by position."""
+    return n * times
+
+
+def what_dies() -> None:
+    """The world has one type in all of the functions that get it."""
+    report = kit.assert_crash_safe(
+        sell, shop_is_right, world=Shop, always=lambda shop: shop.charged, pairs=None
+    )
+    assert_type(report, kit.CrashReport)
+    told = kit.assert_idempotent(
+        fibonacci, 10, observe=lambda shop: shop.charged, world=Shop, tape=kit.Tape.of_seed(1)
+    )
+    assert_type(told, kit.CrashReport)
+
+
+def what_is_simulated() -> None:
+    """The function's arguments are checked, and its result comes back."""
+    assert_type(kit.simulate(double, 21, tape=kit.Tape(), seed=3, limit=60), int)
+    with kit.recorded() as trace:
+        assert_type(trace, kit.Trace)
+
+
+async def tests_of_tasks(sys: actorq.System) -> None:
+    """Of one task, and of what was enqueued."""
+    assert_type(await kit.run_task(fibonacci, 10), int)
+    assert_type(await kit.run_task(fibonacci, n=10), int)
+    assert_type(await kit.run_task(checksum, "x"), bytes)
+    assert_type(kit.enqueued(sys), list[kit.Enqueued])
+    assert_type(kit.assert_enqueued(sys, fibonacci, 10), kit.Enqueued)
+    assert_type(kit.assert_enqueued(sys, fibonacci), kit.Enqueued)
+    kit.assert_not_enqueued(sys, fibonacci)
+    assert_type(await kit.drain(sys), list[kit.Ran])
+    await kit.time_travel(seconds=timedelta(days=1))
+    assert_type(kit.arguments(fibonacci).example(), kit.Arguments)
+
+
+class TestOurs(kit.BrokerContract):
+    """A class, or a function of a folder."""
+
+    factory = actorq.InMemoryBroker
+
+
+class TestOurResults(kit.ResultBackendContract):
+    """So is this."""
+
+    factory = actorq.InMemoryResultBackend

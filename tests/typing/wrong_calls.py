@@ -18,6 +18,7 @@ import attrs
 
 import actorq
 from actorq import Depends
+from actorq import testing as kit
 
 
 @attrs.frozen
@@ -297,6 +298,44 @@ async def chains(sys: actorq.System) -> None:
     await sys.enqueue(fibonacci | fibonacci)  # error
     await sys.enqueue(fibonacci.call(10) | fibonacci, 10)  # error
     text: str = await (await sys.enqueue(fibonacci | fibonacci, 10)).result()  # error
+    del text
+
+
+class Shop:
+    """What survives a process."""
+
+    charged: list[str]
+
+
+async def sell(shop: Shop) -> None:
+    """A process of it."""
+
+
+def shop_is_right(shop: Shop) -> bool:
+    """An invariant."""
+    return not shop.charged
+
+
+async def the_kit(sys: actorq.System) -> None:
+    """Arguments that do not fit, worlds that are not what the program takes."""
+    await kit.run_task(fibonacci, "10")  # error
+    await kit.run_task(fibonacci)  # error
+    await kit.run_task(not_a_task, 10)  # error
+    kit.enqueued([fibonacci])  # error
+    kit.assert_enqueued(sys, fibonacci, "10")  # error
+    kit.assert_enqueued(sys, not_a_task)  # error
+    kit.simulate(not_a_task, "10")  # error
+    kit.simulate(not_a_task)  # error
+    kit.simulate(not_a_task, 10, tape=1)  # error
+    text: str = kit.simulate(not_a_task, 10)  # error
+    kit.assert_crash_safe(sell, shop_is_right, world=list)  # error
+    kit.assert_crash_safe(shop_is_right, sell, world=Shop)  # error
+    kit.assert_crash_safe(sell, shop_is_right, world=Shop, tape=3)  # error
+    kit.assert_idempotent(fibonacci, 10)  # error
+    kit.assert_idempotent(not_a_task, 10, observe=list)  # error
+    kit.arguments(not_a_task)  # error
+    await kit.drain()  # error
+    await kit.time_travel(60)  # error
     del text
 
 
