@@ -26,6 +26,7 @@ from actorq.protocol import (
     OpenSession,
     Outcome,
     Session,
+    SetProgress,
     Settle,
     Settlement,
 )
@@ -206,6 +207,9 @@ _SHORT: Final[dict[type, Callable[[Any, int], str]]] = {
     Session: lambda session, _: f"session {session.id}",
     Settle: _settle,
     Settlement: _settlement,
+    SetProgress: lambda said, depth: (
+        f"SetProgress({brief_id(said.task_id)} {_brief(said.progress, depth)})"
+    ),
     TaskMessage: _task_message,
     TaskProgress: lambda one, _: f"progress {one.progress:.0%}",
     TaskResult: _result,
