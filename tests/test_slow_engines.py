@@ -65,14 +65,17 @@ class OneByOne(actorq.InMemoryBroker):
 
 class TestSlowToBegin(BrokerContract):
     factory = waiting(thread, steps(0))
+    max_examples = 15  # each step is a few threads
 
 
 class TestSlowToAnswer(BrokerContract):
     factory = waiting(steps(0), thread)
+    max_examples = 15
 
 
 class TestOneByOne(BrokerContract):
     factory = OneByOne
+    max_examples = 40
     simulated = True
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import shutil
 import tempfile
 import unittest
 from collections.abc import Callable, Collection, Iterator
@@ -116,8 +117,12 @@ def promised(*promises: int, needs: Collection[Capability] = ()) -> Callable[[F]
 @contextmanager
 def new_folder() -> Iterator[Path]:
     """An empty folder for a storage, removed afterwards."""
-    with tempfile.TemporaryDirectory(prefix="actorq-", ignore_cleanup_errors=True) as folder:
+    # not TemporaryDirectory, which complains if a program that was torn is collected before its end
+    folder = tempfile.mkdtemp(prefix="actorq-")
+    try:
         yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @attrs.frozen
