@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from actorq.engines.memory.storage import MemoryStorage
-from actorq.testing.exploration import CrashReport, Exploration, Run, name_of
-from actorq.testing.extent import check_pairs, chosen_points, chosen_tapes
+from actorq.testing.exploration import CrashFound, CrashReport, Exploration, Run, name_of
+from actorq.testing.extent import Extent
 from actorq.testing.story import error_told, events_told, strikes_told
 from actorq.testing.tape import Tape
 
@@ -24,16 +24,8 @@ __tracebackhide__ = True
 W = TypeVar("W")
 
 
-class NotCrashSafe(AssertionError):
+class NotCrashSafe(CrashFound):
     """A crash at a certain point broke the invariant, or kept the program from going on."""
-
-    def __init__(self, story: str, only: tuple[int, ...] = ()) -> None:
-        self.story = story
-        self.only = only  #: the numbers of the points: what `only=` takes
-        super().__init__(story)
-
-    def __reduce__(self) -> tuple[type[NotCrashSafe], tuple[str, tuple[int, ...]]]:
-        return type(self), (self.story, self.only)
 
 
 def assert_crash_safe(
@@ -70,20 +62,10 @@ def assert_crash_safe(
 
     Raises `NotCrashSafe` with the story of the smallest failing point.
     """
-    chosen = chosen_tapes(tape, tapes)
-    points = None if only is None else chosen_points(only)
-    check_pairs(pairs)
+    extent = Extent.read(tape, tapes, only, pairs, stalls)
     _check(program, invariant, world, limit, restarts)
     exploration = CrashSafety(program, invariant, world, always, duplicates, restarts, limit)
-    for each in chosen:
-        exploration.under(each)
-        if points is not None:
-            exploration.visit(points, stall=stalls)
-            continue
-        exploration.visit_all(pairs)
-        if stalls:
-            exploration.visit_all(pairs, stall=True)
-    return exploration.report
+    return exploration.explore(extent)
 
 
 class CrashSafety(Exploration[W]):

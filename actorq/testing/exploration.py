@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from actorq.testing.crash_points import CrashPoints, Strike
+from actorq.testing.extent import Extent
 from actorq.testing.process import Process, Processes, open_processes
 from actorq.testing.simulation import Stuck, current_simulation, simulate
 from actorq.testing.source_lines import where_it_sits
@@ -32,6 +33,18 @@ W = TypeVar("W")
 
 #: Virtual seconds that a process has which was stopped and goes on, before it is killed.
 PATIENCE: Final = 120.0
+
+
+class CrashFound(AssertionError):
+    """A crash at a certain point did harm: the message is its story."""
+
+    def __init__(self, story: str, only: tuple[int, ...] = ()) -> None:
+        self.story = story
+        self.only = only  #: the numbers of the points: what `only=` takes
+        super().__init__(story)
+
+    def __reduce__(self) -> tuple[type[CrashFound], tuple[str, tuple[int, ...]]]:
+        return type(self), (self.story, self.only)
 
 
 @attrs.define
@@ -103,11 +116,6 @@ class Exploration(Generic[W]):
         self._limit = limit
         self._done = CrashReport(0, 0, 0, 0, 0, 0.0, None if duplicates is None else 0)
 
-    @property
-    def report(self) -> CrashReport:
-        """What was done so far."""
-        return self._done
-
     def _note(self, **more: float) -> None:
         changes = {name: getattr(self._done, name) + value for name, value in more.items()}
         self._done = attrs.evolve(self._done, **changes)
@@ -127,6 +135,18 @@ class Exploration(Generic[W]):
         return range(1, len(names) + 1)
 
     # --- which points ---
+
+    def explore(self, extent: Extent) -> CrashReport:
+        """Try all of it; what was done."""
+        for tape in extent.tapes:
+            self.under(tape)
+            if extent.points is not None:
+                self.visit(extent.points, stall=extent.stalls)
+                continue
+            self.visit_all(extent.pairs)
+            if extent.stalls:
+                self.visit_all(extent.pairs, stall=True)
+        return self._done
 
     def under(self, tape: Tape) -> None:
         """Explore under this schedule from now on; runs the program once, undisturbed."""

@@ -7,7 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import attrs
+
 from actorq.testing.tape import Tape
+
+
+@attrs.frozen
+class Extent:
+    """What is tried."""
+
+    tapes: list[Tape]
+    points: tuple[int, ...] | None  #: these and nothing else
+    pairs: int | None  #: None: all
+    stalls: bool
+
+    @classmethod
+    def read(
+        cls,
+        tape: Tape | None,
+        tapes: Iterable[Tape] | None,
+        only: int | Sequence[int] | None,
+        pairs: int | None,
+        stalls: bool,
+    ) -> Extent:
+        """From the arguments; raises `TypeError` or `ValueError` for what they cannot be."""
+        chosen = chosen_tapes(tape, tapes)
+        points = None if only is None else chosen_points(only)
+        check_pairs(pairs)
+        return cls(chosen, points, pairs, stalls)
 
 
 def chosen_tapes(tape: Tape | None, tapes: Iterable[Tape] | None) -> list[Tape]:

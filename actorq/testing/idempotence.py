@@ -20,8 +20,8 @@ from actorq.engines.memory.storage import MemoryStorage
 from actorq.options import AckMode
 from actorq.system import open_system
 from actorq.task import Task
-from actorq.testing.exploration import CrashReport, Exploration, Run, name_of
-from actorq.testing.extent import check_pairs, chosen_points, chosen_tapes
+from actorq.testing.exploration import CrashFound, CrashReport, Exploration, Run, name_of
+from actorq.testing.extent import Extent
 from actorq.testing.stand_in import StandIn
 from actorq.testing.story import error_told, events_told, strikes_told
 from actorq.testing.tape import Tape
@@ -39,16 +39,8 @@ TASK_ID: Final = "the-task"
 PAIRS: Final = 25
 
 
-class NotIdempotent(AssertionError):
+class NotIdempotent(CrashFound):
     """A crash or a redelivery changed what the task had done in the end."""
-
-    def __init__(self, story: str, only: tuple[int, ...] = ()) -> None:
-        self.story = story
-        self.only = only  #: the numbers of the points: what `only=` takes
-        super().__init__(story)
-
-    def __reduce__(self) -> tuple[type[NotIdempotent], tuple[str, tuple[int, ...]]]:
-        return type(self), (self.story, self.only)
 
 
 def assert_idempotent(
@@ -100,25 +92,15 @@ def assert_idempotent(
                 f"{name} expects a function, such as observe=lambda shop: shop.charges, world=Shop; "
                 f"got {given!r}"
             )
-    chosen = chosen_tapes(tape, tapes)
-    points = None if only is None else chosen_points(only)
-    check_pairs(pairs)
+    extent = Extent.read(tape, tapes, only, pairs, stalls)
     staging = Staging(task, args, dict(kwargs or {}), observe, world, broker, setup)
     exploration = Idempotence(staging, limit)
     overrides = None if task.broker is None else dict(task.broker.dependency_overrides)
     try:
-        for each in chosen:
-            exploration.under(each)
-            if points is not None:
-                exploration.visit(points, stall=stalls)
-                continue
-            exploration.visit_all(pairs)
-            if stalls:
-                exploration.visit_all(pairs, stall=True)
+        return exploration.explore(extent)
     finally:
         if task.broker is not None and overrides is not None:
             task.broker.dependency_overrides = overrides
-    return exploration.report
 
 
 @attrs.define
