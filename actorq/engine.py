@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from actorq.capability import Capability
+from actorq.errors import ActorqError, EngineUnavailable
 from actorq.message import Delivery, Fence, TaskMessage
 from actorq.protocol import (
     DeadTask,
@@ -21,6 +22,7 @@ from actorq.protocol import (
     Outcome,
     QueuedTask,
     QueueStatistics,
+    Settle,
     Settlement,
 )
 from actorq.queue_choice import QueueChoice
@@ -29,12 +31,17 @@ from actorq.result import TaskResult
 from actorq.sessions import Sessions
 
 
+if TYPE_CHECKING:
+    from actorq.actors.result_backend import ResultBackend
+
 __all__ = [
     "Capability",
+    "Claim",
     "DeadTask",
     "Delivery",
     "Ending",
     "Engine",
+    "EngineUnavailable",
     "Fence",
     "Notice",
     "Outcome",
@@ -42,9 +49,28 @@ __all__ = [
     "QueueStatistics",
     "QueuedTask",
     "Settlement",
+    "Step",
+    "Store",
     "TaskMessage",
     "check_engine",
 ]
+
+
+class Store(NamedTuple):
+    """A step: accept these, as `Engine.store` does."""
+
+    messages: tuple[TaskMessage, ...]
+
+
+class Claim(NamedTuple):
+    """A step: give a session work, as `Engine.claim` does."""
+
+    session: int
+    limit: int
+
+
+#: What an engine with `grouped` is given to do together.
+Step: TypeAlias = Store | Settle | Claim
 
 
 class Engine:
@@ -70,12 +96,16 @@ class Engine:
     included.  A settlement counts if the task is leased, to this session, with this token.
 
     **What it may raise**: `store` and `replay` an `ActorqError`, which is passed on to the enqueuer:
-    nothing was stored.  Whatever else is raised here crashes the broker actor: it restarts, calls
-    `startup` again, and the enqueuer is told that it is not certain (`EnqueueUncertain`).
+    nothing was stored.  Every call `EngineUnavailable`, if nothing of it was done: who asked is told,
+    and settlements are kept and tried again.  Whatever else is raised here crashes the broker actor:
+    it restarts, calls `startup` again, and the enqueuer is told that it is not certain
+    (`EnqueueUncertain`).
     """
 
     #: Seconds that a session's lease lasts, from its last sign of life.
     lease: float
+    #: Whether what comes together is done together: `perform` instead of a call for each.
+    grouped: bool = False
 
     # --- its life ---
 
@@ -117,6 +147,35 @@ class Engine:
         """
         raise NotImplementedError
 
+    async def perform(self, steps: Sequence[Step], now: float) -> Sequence[Any]:
+        """With `grouped`: do all these, in this order, in one step of the storage (group commit).
+
+        Answers for each what `store`, `settle` or `claim` returns, or the `ActorqError` that it raises:
+        one that is refused spoils no other.  A settlement with an `outcome` (`stores_results_of`) is
+        applied together with storing that, or not at all; if it cannot be stored, why is its verdict.
+        """
+        return [await self._perform_one(step, now) for step in steps]
+
+    async def _perform_one(self, step: Step, now: float) -> Any:
+        if isinstance(step, Claim):
+            return await self.claim(step.session, step.limit, now)
+        if isinstance(step, Settle):
+            return await self.settle(step.session, step.settlements, now)
+        try:
+            return await self.store(step.messages, now)
+        except EngineUnavailable:
+            raise
+        except ActorqError as refusal:
+            return refusal
+
+    def stores_results_of(self, backend: ResultBackend) -> bool:
+        """Whether *backend* keeps results in this very storage, and `perform` stores them there.
+
+        Then a result and the end of its task are one step, which saves one of two; nothing can come
+        between.
+        """
+        return False
+
     async def locate(self, task_id: str) -> str:
         """Where a task is: scheduled, ready (or parked, limited, paced), leased, done, dead, unknown."""
         raise NotImplementedError
@@ -132,6 +191,19 @@ class Engine:
     def has_leases(self) -> bool:
         """Whether any job is leased: only then does time pass for leases."""
         raise NotImplementedError
+
+    # --- with SHARING: what other processes do ---
+
+    async def listen(self, changed: Callable[[], None]) -> None:
+        """Call *changed* whenever another process may have changed what this one knows; until cancelled.
+
+        Pushed, as soon as that is done; and again within a stated time, for a push may be lost.
+        """
+
+    async def refresh(self, now: float) -> None:
+        """Look at the storage: what is asked without `await` (`claimable`, `has_notices`, `outbox`,
+        ...) answers from then on as things are there.  Called after each `changed`.
+        """
 
     # --- sessions: with SHARING to be written, for they are in the storage ---
 
@@ -307,7 +379,7 @@ FOR: Final[Mapping[Capability, tuple[str, ...]]] = {
     Capability.EXPIRY: ("next_due", "promote"),
     Capability.RATE: ("next_due", "promote"),
     Capability.CANCELLATION: ("revoke", "ending", "has_notices", "take_notices"),
-    Capability.SHARING: SESSIONS,
+    Capability.SHARING: (*SESSIONS, "listen", "refresh"),
     Capability.PARKING: ("release",),
     Capability.DEAD_LETTERS: ("dead_tasks", "dead_task", "replay", "purge_dead"),
     Capability.LISTING: ("queued_tasks",),

@@ -91,6 +91,13 @@ class SystemFailed(ActorqError):
     """An actor's failure ended the system.  The cause is an exception group with every failure."""
 
 
+class EngineUnavailable(ActorqError, OSError):
+    """The storage cannot do it now, and has done nothing of it: a full disk, a lost connection.
+
+    The broker tries again by itself what must not be lost; whoever enqueues is told, and may, too.
+    """
+
+
 class SystemClosed(ActorqError, RuntimeError):
     """The system is not open: `async with open_system(...)` was not entered, or has been left."""
 

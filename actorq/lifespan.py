@@ -21,6 +21,8 @@ log = logging.getLogger("actorq.lifespan")
 
 #: Which half of a system a handler belongs to; one in memory is both.
 Role: TypeAlias = Literal["client", "worker"]
+#: What a system is there for: to enqueue, to run tasks, to enqueue what schedules say; None: all.
+SystemRole: TypeAlias = Literal["client", "worker", "scheduler"]
 Handler: TypeAlias = Callable[[State], Any]
 Opener: TypeAlias = Callable[[State], AbstractAsyncContextManager[Any]]
 

@@ -116,12 +116,15 @@ class Settlement(NamedTuple):
     reason: str = ""  #: for DEAD
     error: dict[str, Any] | None = None  #: for DEAD: the error as plain data
     then: tuple[TaskMessage, ...] = ()  #: for DONE: enqueued in the same step
+    outcome: Outcome | None = None  #: with `Wiring.one_step`: its result, stored in the same step
+    early: bool = False  #: acknowledged before it has ended, or before its result is stored
 
 
 @attrs.frozen
-class Settle(Message[tuple[bool, ...]]):
+class Settle(Message[tuple[bool | Exception, ...]]):
     """End these deliveries; False for each whose lease was lost: it is refused (promise 34).
 
+    An exception says why its `outcome` could not be stored: then it is not settled either.
     *allowance*, if there is one, is as in `Allow`.
     """
 
@@ -336,6 +339,13 @@ class SetResults(Message[tuple[Exception | None, ...]]):
 
 
 @attrs.frozen
+class ResultsStored(Message[None]):
+    """The broker has stored these, in the step in which it settled them: wake who waits."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+@attrs.frozen
 class UnsavedResult(Message[None]):
     """This task's result could not be stored: tell who waits for it, now and later."""
 
@@ -435,6 +445,7 @@ class NextProgress(Message[tuple[int, TaskProgress] | Doubt | None]):
 
 ResultMessage = (
     SetResults
+    | ResultsStored
     | UnsavedResult
     | DoubtResults
     | EndedBefore

@@ -43,6 +43,7 @@ SAVE_TRIES = 6
 SAVE_PAUSE = 0.1
 
 _WHEN_EXECUTED = AckMode.WHEN_EXECUTED
+_WHEN_SAVED = AckMode.WHEN_SAVED
 
 
 class Pool(Protocol):
@@ -62,8 +63,8 @@ class Pool(Protocol):
         """Whether this life of it is over, or about to be."""
         ...
 
-    def allowance(self) -> int:
-        """How much it may be sent in this session, all told."""
+    def allowance(self, ending: int = 0) -> int:
+        """How much it may be sent in this session, all told; *ending* of its jobs being over."""
         ...
 
     def allow(self) -> None:
@@ -178,12 +179,82 @@ class Reporter:
         No task waits for the verdicts: at one wake-up for each no-op task that would be a tenth of
         its whole cost.  They are dealt with in the step in which they are given.
         """
+        if self._wiring.one_step and "post_save" not in self._wiring.hooks:
+            saved = [
+                job for job in jobs if job.message.options.ack is _WHEN_SAVED and not job.acked
+            ]
+            if saved:
+                self._end_in_one_step(saved)
+                jobs = [job for job in jobs if job not in saved]
+                if not jobs:
+                    return
         try:
             self._wiring.results.ask_nowait(
                 SetResults(self._outcomes(jobs)), lambda reply: self._stored(jobs, reply)
             )
         except MailboxFull:
             self._pool.start_soon(self._store_again, jobs, name="pool: store results")
+
+    # --- in one step ---
+
+    @trio.lowlevel.enable_ki_protection
+    def _end_in_one_step(self, jobs: list[Job]) -> None:
+        """Have the broker store results and settle: its storage keeps both.
+
+        What it may send meanwhile takes these jobs for settled: so the next are claimed in that step.
+        """
+        session = self._pool.session
+        if session is None:
+            for job in jobs:
+                self.drop(job)
+            return
+        settlements = [
+            job.settlement._replace(outcome=outcome)
+            for job, outcome in zip(jobs, self._outcomes(jobs), strict=True)
+            if job.settlement is not None
+        ]
+        word = Settle(session, tuple(settlements), self._pool.allowance(len(jobs)))
+        try:
+            self._wiring.broker.ask_nowait(word, lambda reply: self._ended_in_one_step(jobs, reply))
+        except MailboxFull:
+            self._pool.start_soon(self._end_later, jobs, word, name="pool: store and settle")
+
+    async def _end_later(self, jobs: list[Job], word: Settle) -> None:
+        try:
+            verdicts = await self._wiring.broker.ask(attrs.evolve(word, allowance=None))
+        except ActorFailed:
+            return  # it restarts, and we after it
+        self._judge_ended(jobs, verdicts)
+        self._pool.allow()
+
+    def _ended_in_one_step(
+        self, jobs: list[Job], reply: Reply[tuple[bool | Exception, ...]]
+    ) -> None:
+        if self._pool.is_ending():
+            return
+        verdicts = reply.outcome
+        if not isinstance(verdicts, Exception):
+            self._judge_ended(jobs, verdicts)
+
+    def _judge_ended(self, jobs: list[Job], verdicts: tuple[bool | Exception, ...]) -> None:
+        for job, verdict in zip(jobs, verdicts, strict=True):
+            if verdict is True:
+                self._pool.forget(job)
+            elif verdict is False:
+                self._pool.start_soon(self._refused, job, name="pool: refused")
+            else:
+                self._pool.start_soon(self._save_again, job, name="pool: store a result again")
+
+    async def _refused(self, job: Job) -> None:
+        """Its lease is another's: with all of ours, unless only this task was taken away."""
+        session = self._pool.session
+        try:
+            held = session is not None and await self._wiring.broker.ask(Extend(session))
+        except ActorFailed:
+            return
+        if not held:
+            await self._pool.lose_session(session)
+        self.drop(job)
 
     def _outcomes(self, jobs: list[Job]) -> tuple[Outcome, ...]:
         lease = self._pool.lease
@@ -316,7 +387,7 @@ class Reporter:
         if job.acking is None:
             job.acking = trio.Event()
             ending = Ending.CANCELLED if job.cancelled else Ending.DONE
-            job.settlement = Settlement(job.fence, ending)
+            job.settlement = Settlement(job.fence, ending, early=True)
             self._pool.start_soon(self._acknowledge, job, job.acking, name="pool: acknowledge")
         await job.acking.wait()
         await trio.lowlevel.checkpoint()
@@ -330,7 +401,7 @@ class Reporter:
 
     async def settle_early(self, jobs: list[Job]) -> bool:
         """Acknowledge before the result is stored, and know it; False if a lease was lost."""
-        settlements = _settlements(jobs)
+        settlements = tuple([each._replace(early=True) for each in _settlements(jobs)])
         if self._pool.session is None:
             return False
         while True:

@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, get_args
 
 import trio
 
@@ -42,6 +42,7 @@ from actorq.errors import (
 from actorq.handle import TaskHandle, ask_again
 from actorq.job import current_slot
 from actorq.kernel import Kernel, open_kernel
+from actorq.lifespan import BOTH, SystemRole
 from actorq.message import TaskId, TaskMessage, check_fields
 from actorq.operations import Operations
 from actorq.processes import Processes, check_process
@@ -80,12 +81,14 @@ class System(Composition, Operations, Kernel):
         concurrency: int,
         processes: int | None = None,
         queues: QueueChoice | None = None,
+        role: SystemRole | None = None,
     ) -> None:
         environment = current_environment()
         super().__init__(environment)
         self._broker = broker
         self._new_id = broker.id_generator or environment.new_id
         self.schedules = Schedules(self, broker.schedule_sources)
+        self._has_scheduler = role in (None, "scheduler")
         self._scheduler: ActorRef[TaskAdded]
         chain = Chain(broker.middlewares)
         #: sends messages; raises as `enqueue` does
@@ -102,6 +105,8 @@ class System(Composition, Operations, Kernel):
             engine=type(broker).__name__,
             lacks=broker.lacks,
             system=self,
+            one_step=broker.stores_results_of(broker.result_backend),
+            has_workers=role in (None, "worker"),
         )
         self._pool: ActorRef[GetPoolStatistics | IsHeld]
         self._concurrency = concurrency
@@ -287,8 +292,9 @@ class System(Composition, Operations, Kernel):
     async def _announce(self, task: Task[..., Any]) -> None:
         """Tell who waits for *task*: the broker may have parked some, the scheduler plans others."""
         try:
-            await self.wiring.broker.tell(TaskKnown(task.name))
-            if task.options.schedule:
+            if self.wiring.has_workers:
+                await self.wiring.broker.tell(TaskKnown(task.name))
+            if task.options.schedule and self._has_scheduler:
                 await self._scheduler.tell(TaskAdded(task))
         except BaseException as error:
             # cut off in between: the next call that brings it tells of it again
@@ -338,6 +344,8 @@ class System(Composition, Operations, Kernel):
 
     async def _holds(self, task_id: TaskId) -> bool:
         """Whether this system's own pool has the task in its hands."""
+        if not self.wiring.has_workers:
+            return False
         try:
             return await ask_again(self._pool, IsHeld(task_id))
         except SystemClosed:
@@ -358,11 +366,17 @@ class System(Composition, Operations, Kernel):
         await ask_again(self.wiring.broker, WaitIdle(scheduled))
 
     async def pool_statistics(self) -> PoolStatistics:
-        """How busy the worker pool is.  Always a checkpoint."""
+        """How busy the worker pool is.  Always a checkpoint.  All 0 where there is none."""
+        if not self.wiring.has_workers:
+            await trio.lowlevel.checkpoint()
+            return PoolStatistics(concurrency=0, held=0, suspended=0, slots=0)
         return await ask_again(self._pool, GetPoolStatistics())
 
     def actor(self, name: str) -> ActorRef[Any]:
-        """The ref of one of the queue's actors: results, broker, middleware, pool or scheduler."""
+        """The ref of one of the queue's actors: results, broker, middleware, pool or scheduler.
+
+        The last two are there only in a system of their role.
+        """
         return self._root.child_supervisor(QUEUE).ref(name)
 
     # --- the tree ---
@@ -372,19 +386,21 @@ class System(Composition, Operations, Kernel):
         results = broker.result_backend
         results._wiring = broker._wiring = wiring
         capacity = 10_000
-        return SupervisorSpec(
-            name=QUEUE,
-            strategy=Strategy.REST_FOR_ONE,
-            backoff=backoff,
-            children=(
-                ActorSpec(lambda: results, "results", capacity=capacity),
-                ActorSpec(lambda: broker, "broker", capacity=capacity),
-                ActorSpec(lambda: MiddlewareChain(wiring.chain, self), "middleware"),
+        children = [
+            ActorSpec(lambda: results, "results", capacity=capacity),
+            ActorSpec(lambda: broker, "broker", capacity=capacity),
+            ActorSpec(lambda: MiddlewareChain(wiring.chain, self), "middleware"),
+        ]
+        if wiring.has_workers:
+            children.append(
                 ActorSpec(
                     lambda: WorkerPool(wiring, self._concurrency, self._worker, self._queues),
                     "pool",
                     drain=grace,
-                ),
+                )
+            )
+        if self._has_scheduler:
+            children.append(
                 ActorSpec(
                     lambda: Scheduler(
                         broker.schedule_sources,
@@ -394,8 +410,13 @@ class System(Composition, Operations, Kernel):
                         me=self.schedules.scheduler,
                     ),
                     "scheduler",
-                ),
-            ),
+                )
+            )
+        return SupervisorSpec(
+            name=QUEUE,
+            strategy=Strategy.REST_FOR_ONE,
+            backoff=backoff,
+            children=tuple(children),
         )
 
     def label(self, task: trio.lowlevel.Task) -> str:
@@ -412,8 +433,10 @@ class System(Composition, Operations, Kernel):
         self.wiring.results = self.actor("results")
         self.wiring.broker = self.actor("broker")
         self.wiring.middleware = self.actor("middleware")
-        self._pool = self.actor("pool")
-        self._scheduler = self.actor("scheduler")
+        if self.wiring.has_workers:
+            self._pool = self.actor("pool")
+        if self._has_scheduler:
+            self._scheduler = self.actor("scheduler")
 
 
 _NONE: Mapping[str, Any] = {}
@@ -471,11 +494,26 @@ def _check_seconds(name: str, value: float) -> None:
         raise ValueError(f"{name} expects seconds >= 0; got {value!r}")
 
 
+def _roles(role: SystemRole | None, broker: Broker) -> frozenset[str]:
+    """Whose lifespan handlers run."""
+    if role is None:
+        return BOTH
+    if role not in get_args(SystemRole):
+        raise ValueError(
+            f"open_system(role=...) expects 'client', 'worker', 'scheduler', or nothing for all of "
+            f"them; got {role!r}"
+        )
+    if role != "worker" and Capability.SHARING in broker.lacks:
+        raise unsupported(type(broker).__name__, f"open_system(role={role!r})", Capability.SHARING)
+    return frozenset({role})
+
+
 @asynccontextmanager
 async def open_system(
     broker: Broker | None = None,
     *,
     tasks: Iterable[Task[..., Any]] = (),
+    role: SystemRole | None = None,
     concurrency: int = 100,
     processes: int | None = None,
     queues: Sequence[str] | Mapping[str, float] | None = None,
@@ -487,7 +525,9 @@ async def open_system(
 ) -> AsyncIterator[System]:
     """Open a task queue for the body of `async with`; in memory, unless a *broker* says otherwise.
 
-    *tasks*: further tasks to know (those with a `schedule`, above all).  *concurrency*: tasks that run
+    *tasks*: further tasks to know (those with a `schedule`, above all).  *role*: what this process is
+    there for, if others share its queue: "client" only enqueues and waits, "worker" runs tasks,
+    "scheduler" enqueues what schedules say; all of it unless told.  *concurrency*: tasks that run
     at a time.  *processes*: worker processes for tasks with `executor="process"`, at most (as many as
     this program may use processors unless told).  *queues*: those that its workers serve: names in
     strict order, or a mapping of names to weights; all unless told.  *grace*: seconds that running
@@ -528,10 +568,11 @@ async def open_system(
                 f"this {type(middleware).__name__} is open in another system already; make one for "
                 f"each broker"
             )
+    roles = _roles(role, broker)
     choice = None if queues is None else QueueChoice.read(queues)
     if choice is not None and Capability.QUEUES in broker.lacks:
         raise unsupported(type(broker).__name__, "open_system(queues=...)", Capability.QUEUES)
-    system = System(broker, concurrency, processes, choice)
+    system = System(broker, concurrency, processes, choice, role)
     if not isinstance(tasks, Iterable):
         raise TypeError(f"open_system(tasks=...) expects a list of tasks; got {tasks!r}")
     for task in tasks:
@@ -545,7 +586,7 @@ async def open_system(
     backoff = backoff or Backoff()
     broker._taken = True
     try:
-        async with broker.lifespan.run(broker.state):
+        async with broker.lifespan.run(broker.state, roles):
             broker._system = system
             try:
                 async with open_kernel(

@@ -44,5 +44,8 @@ class Wiring:
     engine: str = "the engine"  #: its broker's class, for errors
     lacks: frozenset[Capability] = frozenset()  #: what it cannot do
     system: System | None = None
+    #: Results live in the broker's own storage: they are stored in the step that settles (`Settlement`).
+    one_step: bool = False
+    has_workers: bool = True  #: this system runs tasks
     #: Ended with a worker, by the queue's count; the word of it is on its way to the results, or lost.
     orphans: set[TaskId] = attrs.field(factory=set)

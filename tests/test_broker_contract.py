@@ -27,6 +27,12 @@ class Shared(actorq.InMemoryBroker):
         super().__init__(storage=storage)
         self.lacks -= {Capability.SHARING}
 
+    async def listen(self, changed: Callable[[], None]) -> None:
+        await trio.sleep_forever()
+
+    async def refresh(self, now: float) -> None:
+        await trio.lowlevel.checkpoint()
+
     async def store(self, messages: Sequence[TaskMessage], now: float) -> tuple[str, ...] | None:
         await trio.lowlevel.checkpoint()
         return await super().store(messages, now)

@@ -18,16 +18,17 @@ import trio
 from actorq.actor import Actor
 from actorq.capability import Capability
 from actorq.configuration import Configuration
-from actorq.engine import Engine
+from actorq.engine import Claim, Engine, Step, Store
 from actorq.errors import (
     ActorFailed,
     ActorqError,
     ActorStopped,
+    EngineUnavailable,
     LeaseLost,
     MailboxFull,
     ResultSetError,
 )
-from actorq.message import TaskMessage
+from actorq.message import Delivery, TaskMessage
 from actorq.protocol import (
     Allow,
     Batch,
@@ -53,6 +54,7 @@ from actorq.protocol import (
     Purge,
     PurgeDead,
     Replay,
+    ResultsStored,
     Session,
     SetResults,
     Settle,
@@ -81,6 +83,9 @@ OPERATIONS: Final[Mapping[type, tuple[Capability, str]]] = {
     Pause: (Capability.PAUSE, "pause() or resume()"),
 }
 
+#: The first and the longest pause, in seconds, before an engine that cannot is asked again.
+SHORTEST_PAUSE = 0.05
+LONGEST_PAUSE = 2.0
 #: Tries to store ends that no worker reports, before who waits for them is told of the failure.
 PUBLISH_TRIES = 6
 
@@ -93,6 +98,16 @@ class _Due(Message[None]):
 @attrs.frozen
 class _Sweep(Message[None]):
     """Time to look for leases that have run out."""
+
+
+@attrs.frozen
+class _Changed(Message[None]):
+    """Another process may have changed something."""
+
+
+@attrs.frozen
+class _TryAgain(Message[None]):
+    """The engine could not, a while ago: perhaps it can now."""
 
 
 @attrs.frozen
@@ -124,6 +139,12 @@ class Counter:
     due_at: float | None = None  #: when the timer for scheduled tasks is set to
     sweep_at: float | None = None  #: likewise for leases
     publishing: bool = False
+    #: Put aside for one step of the engine: since the last flush, or until the engine can again.
+    aside: list[tuple[Step, Reply[Any]]] = attrs.field(factory=list)
+    failures: int = (
+        0  #: of the engine, one after the other: nothing is tried until the timer says so
+    )
+    changed: bool = False  #: another process may have changed something since we looked
     look_at_sessions: bool = False  #: a listener came, or a session ended
     sessions_ended: int = -1  #: how many had ended when we last looked
 
@@ -148,9 +169,12 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         """Set up a new counter, then `startup`; what was parked for tasks known here is so no more."""
         self._counter = Counter(refuses=self.lacks & IN_MESSAGES)
         await self.startup()
-        for task in self._wiring.tasks:  # a system before this one may not have known it
-            await self.release(task.name)
+        if self._wiring.has_workers:
+            for task in self._wiring.tasks:  # a system before this one may not have known it
+                await self.release(task.name)
         await self.promote(self._wiring.clock())
+        if Capability.SHARING not in self.lacks:
+            self.start_soon(self.listen, self._note_change, name="broker: listen")
         self._arm()
         self._publish()
 
@@ -158,7 +182,9 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         """`shutdown`."""
         await self.shutdown()
 
-    async def receive(self, message: BrokerMessage | _Published | _Due | _Sweep) -> Any:
+    async def receive(
+        self, message: BrokerMessage | _Published | _Due | _Sweep | _Changed | _TryAgain
+    ) -> Any:
         """Answer one message; see `actorq.protocol`."""
         kind: type = type(message)
         if kind is Enqueue:
@@ -168,12 +194,28 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
                     self._check(message.messages)  # type: ignore[union-attr]
                 if message.again:  # type: ignore[union-attr]
                     await self._note_ended(message.messages)  # type: ignore[union-attr]
+                if self.grouped:
+                    self._put_aside(Store(message.messages))  # type: ignore[union-attr]
+                    return None
                 return await self.store(message.messages, self._wiring.clock())  # type: ignore[union-attr]
             except ActorqError as refusal:
                 self.defer().fail(refusal)
             return None
         if kind is Settle:
             return await self._take_word(message)  # type: ignore[arg-type]
+        try:
+            if self._counter.aside and not self._counter.failures:
+                await self._perform()  # what came before comes first
+            return await self._answer(message)
+        except EngineUnavailable as why:
+            self._note_failure(why)
+            self.defer().fail(why)
+            return None
+
+    async def _answer(
+        self, message: BrokerMessage | _Published | _Due | _Sweep | _Changed | _TryAgain
+    ) -> Any:
+        kind: type = type(message)
         operation = OPERATIONS.get(kind)
         if operation is not None and operation[0] in self.lacks:
             self.defer().fail(unsupported(type(self).__name__, operation[1], operation[0]))
@@ -226,6 +268,8 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
                 await self.promote(self._wiring.clock())
             case _Sweep():
                 await self._sweep()
+            case _TryAgain():
+                await self._try_again()
         return None
 
     async def _note_ended(self, messages: tuple[TaskMessage, ...]) -> None:
@@ -252,11 +296,26 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         check_messages(messages, self._counter.refuses, type(self).__name__)
 
     async def flush(self) -> None:
-        """After a burst: match work with demand, pass on notices, set the timers."""
+        """After a burst: do what was put aside, match work with demand, pass on notices, set timers."""
         counter = self._counter
         self.linger = False
-        if self.claimable():
-            await self._match()
+        if counter.failures:
+            return  # the timer says when the engine is asked again
+        try:
+            if counter.changed or counter.aside:
+                if counter.changed:
+                    counter.changed = False
+                    await self.refresh(self._wiring.clock())
+                await self._perform()
+                if counter.cancels:
+                    await self._answer_cancels()
+            if self.claimable():
+                await self._match()
+            if counter.idlers:
+                await self._answer_idlers()
+        except EngineUnavailable as why:
+            self._note_failure(why)
+            return
         ended = self.sessions_ended()
         if ended != counter.sessions_ended:
             counter.sessions_ended = ended
@@ -267,20 +326,117 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         self._arm()
         if not counter.publishing and self.outbox():
             self._publish()
-        if counter.idlers:
-            await self._answer_idlers()
 
-    async def _take_word(self, word: Settle) -> tuple[bool, ...]:
+    async def _take_word(self, word: Settle) -> tuple[bool | Exception, ...] | None:
         if word.allowance is not None:
             self._allow(word.session, word.allowance)
-        verdicts = await self.settle(word.session, word.settlements, self._wiring.clock())
-        if self._counter.cancels:
-            await self._answer_cancels()
+        if self.grouped or self._counter.failures:
+            self._put_aside(word)
+            return None
+        try:
+            verdicts = await self.settle(word.session, word.settlements, self._wiring.clock())
+            if self._counter.cancels:
+                await self._answer_cancels()
+        except EngineUnavailable as why:  # it is the worker's last word, and must not be lost
+            self._put_aside(word)
+            self._note_failure(why)
+            return None
         return verdicts
 
+    # --- what is done together ---
+
+    def _put_aside(self, step: Step) -> None:
+        self._counter.aside.append((step, self.defer()))
+
+    async def _perform(self) -> None:
+        """Group commit: what has come since the last flush, and what workers want, in one step."""
+        counter = self._counter
+        aside, counter.aside = counter.aside, []
+        steps = [step for step, _ in aside]
+        wanting = self._wanting() if self.claimable() or any(_may_bring(s) for s in steps) else []
+        claims = [Claim(session, want.allowed - want.sent) for session, want in wanting]
+        if not steps and not claims:
+            return
+        now = self._wiring.clock()
+        try:
+            answers = await self.perform([*steps, *claims], now)
+        except EngineUnavailable as why:
+            for step, reply in aside:
+                if type(step) is Store:
+                    reply.fail(why)
+            counter.aside = [each for each in aside if type(each[0]) is Settle] + counter.aside
+            raise
+        for (step, reply), answer in zip(aside, answers, strict=False):
+            if type(step) is Settle:
+                self._tell_stored(step, answer)
+            if isinstance(answer, Exception):
+                reply.fail(answer)
+            else:
+                reply.send(answer)
+        for (session, demand), deliveries in zip(wanting, answers[len(steps) :], strict=True):
+            await self._hand_out(session, demand, deliveries, now)
+        if len(wanting) > 1:  # whose turn was first is last the next time
+            first = wanting[0][0]
+            counter.demands[first] = counter.demands.pop(first)
+
+    def _wanting(self) -> list[tuple[int, Demand]]:
+        return [each for each in self._counter.demands.items() if each[1].allowed > each[1].sent]
+
+    def _tell_stored(self, word: Settle, verdicts: tuple[bool | Exception, ...]) -> None:
+        """Results that were stored with the settlements: who waits for them is to be woken."""
+        stored = tuple(
+            [
+                settlement.outcome
+                for settlement, verdict in zip(word.settlements, verdicts, strict=True)
+                if verdict is True and settlement.outcome is not None
+            ]
+        )
+        if stored:
+            try:
+                self._wiring.results.tell_nowait(ResultsStored(stored))
+            except (MailboxFull, ActorStopped):
+                log.debug("%d waiters are woken by the storage itself", len(stored))
+
+    # --- an engine that cannot ---
+
+    def _note_failure(self, why: EngineUnavailable) -> None:
+        counter = self._counter
+        if not counter.failures:
+            log.error("%s cannot: %s; trying again", type(self).__name__, why)
+        pause = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0 ** min(counter.failures, 16))
+        counter.failures += 1
+        self.set_timer("try again", pause, _TryAgain())  # type: ignore[arg-type]
+
+    async def _try_again(self) -> None:
+        counter = self._counter
+        await self.refresh(self._wiring.clock())
+        await self._perform()
+        if counter.failures:
+            log.info("%s works again, after %d tries", type(self).__name__, counter.failures)
+            counter.failures = 0
+        counter.due_at = counter.sweep_at = None  # their timers may have fired in vain
+
+    # --- what other processes do ---
+
+    def _note_change(self) -> None:
+        """Called by `listen`; many calls before we look are one."""
+        if not self._counter.changed:
+            self._counter.changed = True
+            try:
+                self.ref.tell_nowait(_Changed())  # type: ignore[arg-type]
+            except (MailboxFull, ActorStopped):
+                return  # full: we look all the same, after what is queued
+
+    # --- sessions and demand ---
+
     async def _extend(self, session: int) -> bool:
-        until = await self.extend(session, self._wiring.clock())
         demand = self._counter.demands.get(session)
+        try:
+            until = await self.extend(session, self._wiring.clock())
+        except EngineUnavailable as why:
+            self._note_failure(why)
+            # nobody can have taken its jobs before the lease is over
+            return demand is not None and demand.lease.holds(self._wiring.clock())
         if until is None or demand is None:
             return False
         demand.lease.until = until
@@ -317,16 +473,23 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             deliveries = await self.claim(session, demand.allowed - demand.sent, now)
             if not deliveries:
                 break
-            demand.sent += len(deliveries)
-            demand.lease.until = now + self.lease
-            if not demand.deliver(Batch(session, deliveries, demand.lease)):
-                # the worker is gone, maybe while the engine looked: it began none of these
-                demand.allowed = demand.sent
-                back = [Settlement(each.fence, Ending.GIVE_BACK) for each in reversed(deliveries)]
-                await self.settle(session, back, now)
+            await self._hand_out(session, demand, deliveries, now)
             if not self.claimable():
                 break
         return demand.sent > sent
+
+    async def _hand_out(
+        self, session: int, demand: Demand, deliveries: tuple[Delivery, ...], now: float
+    ) -> None:
+        if not deliveries:
+            return
+        demand.sent += len(deliveries)
+        demand.lease.until = now + self.lease
+        if not demand.deliver(Batch(session, deliveries, demand.lease)):
+            # the worker is gone, maybe while the engine looked: it began none of these
+            demand.allowed = demand.sent
+            back = [Settlement(each.fence, Ending.GIVE_BACK) for each in reversed(deliveries)]
+            await self.settle(session, back, now)
 
     def _notify(self) -> None:
         listeners = self._counter.listeners
@@ -391,6 +554,8 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
                 await self.ref.ask(_Published(batch))
             except ActorStopped:  # it closes: no other call comes any more
                 await self._note_published(batch)
+            except EngineUnavailable:
+                break  # they are stored again when it can
         self._counter.publishing = False
 
     async def _note_published(self, batch: tuple[Outcome, ...]) -> None:
@@ -445,6 +610,11 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             else:
                 reply.send(None)
         self._counter.idlers = still
+
+
+def _may_bring(step: Step) -> bool:
+    """Whether there may be something to claim when this is done."""
+    return type(step) is Store
 
 
 def _chosen(

@@ -11,7 +11,7 @@ import heapq
 import itertools
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -38,6 +38,7 @@ from actorq.protocol import (
     NextProgress,
     Outcome,
     ResultMessage,
+    ResultsStored,
     SetProgress,
     SetResults,
     UnsavedResult,
@@ -134,6 +135,21 @@ class Ledger:
 
 
 @attrs.frozen
+class News:
+    """What has been stored, by this process or another, that somebody here waits for."""
+
+    results: Sequence[tuple[str, TaskResult[Any]]] = ()
+    progress: Sequence[tuple[str, TaskProgress]] = ()
+    #: No result will come of these: with the reason; None: the broker knows whether they live.
+    given_up: Sequence[tuple[str, Exception | None]] = ()
+
+
+@attrs.frozen
+class _Changed(Message[None]):
+    """Another process may have stored something."""
+
+
+@attrs.frozen
 class _End(Message[None]):
     """Results have outlived their time."""
 
@@ -193,7 +209,12 @@ class ResultBackend(Actor[ResultMessage]):
     keeps_results: bool = True
     #: What it cannot do: the contract skips that by name.
     lacks: frozenset[Capability] = frozenset()
+    #: Whether the storage itself ends results whose time to live is over, and knows the attempt of
+    #: each: `set_results` is told of both.  Else this object remembers, which another process cannot.
+    keeps_terms: bool = False
     _desk: Desk
+    _changed = False  #: a `_Changed` is on its way
+    _changes = 0  #: how often `listen` has said so
     _ledger: Ledger | None = None
     _wiring: Wiring
 
@@ -217,6 +238,21 @@ class ResultBackend(Actor[ResultMessage]):
         out in the step in which it stores: a process may have stood still since its lease was checked.
         """
         raise NotImplementedError
+
+    async def set_results(self, outcomes: Sequence[Outcome]) -> Sequence[Exception | None]:
+        """Store these together; for each None, or why it was not stored: `StaleResult`, or a failure.
+
+        Written by a storage in which a batch costs less than its parts.  Raises if none was stored.
+        """
+        verdicts: list[Exception | None] = []
+        for task_id, result, *_ in outcomes:
+            try:
+                await self.set_result(task_id, result)
+            except Exception as error:  # noqa: BLE001 - the caller logs it, and tells who asked
+                verdicts.append(error)
+            else:
+                verdicts.append(None)
+        return verdicts
 
     async def get_result(self, task_id: str, with_logs: bool = True) -> TaskResult[Any]:
         """The stored result; raise `ResultGetError` if there is none."""
@@ -242,6 +278,28 @@ class ResultBackend(Actor[ResultMessage]):
         """Why the result, which was stored once, cannot be had any more; None if that is not known."""
         return None
 
+    async def why_gone(self, task_id: str) -> str | None:
+        """As `is_gone`, for a storage that has to be asked; it also knows what `give_up` told."""
+        return self.is_gone(task_id)
+
+    # --- of a storage that several processes share ---
+
+    async def give_up(self, task_id: str, error: Exception) -> None:
+        """No result of this task will come: who waits in other processes is to hear of it."""
+
+    async def listen(self, changed: Callable[[], None]) -> None:
+        """Call *changed* whenever another process may have stored something; until cancelled.
+
+        Pushed, as soon as it is stored; and again within a stated time, for a push may be lost (43).
+        """
+
+    async def news(self, awaited: Collection[str], read: Collection[str]) -> News:
+        """What is new since the last call, of the tasks whose result is *awaited* or progress *read*.
+
+        Called after `changed`.  What was new already when it was first asked for, too.
+        """
+        return News()
+
     def may_have_forgotten(self) -> bool:
         """Whether `is_gone` may answer None for a result that was stored and evicted."""
         return False
@@ -256,7 +314,10 @@ class ResultBackend(Actor[ResultMessage]):
         """Set up a new desk, then `startup`."""
         self._desk = Desk()
         self._ledger = self._ledger or Ledger()
+        self._changed = False
         await self.startup()
+        if type(self).listen is not ResultBackend.listen:
+            self.start_soon(self.listen, self._note_change, name="results: listen")
         if self._ledger.ends:
             self._set_alarm(self._wiring.clock())
 
@@ -264,7 +325,7 @@ class ResultBackend(Actor[ResultMessage]):
         """`shutdown`."""
         await self.shutdown()
 
-    async def receive(self, message: ResultMessage | _End) -> Any:
+    async def receive(self, message: ResultMessage | _End | _Changed) -> Any:
         """Answer one message; see `actorq.protocol`."""
         kind = type(message)
         if kind is SetResults:
@@ -295,8 +356,14 @@ class ResultBackend(Actor[ResultMessage]):
                     assert ledger is not None
                     ledger.ends.pop(task_id, None)
                     self._forget(task_id)
+                case ResultsStored(outcomes):
+                    for outcome in outcomes:
+                        self._note_stored(outcome, self._wiring.clock())
+                case _Changed():
+                    await self._take_news()
                 case UnsavedResult(task_id, error):
                     self._fail_waiters(task_id, error)
+                    await self._guard(self.give_up(task_id, error), ResultBackendError, task_id)
                     if task_id in self._desk.logs:  # nothing else would drop its progress
                         call = self.delete_result(task_id)
                         await self._guard(call, ResultBackendError, task_id)
@@ -350,7 +417,40 @@ class ResultBackend(Actor[ResultMessage]):
                 f"{type(self).__name__} failed for task {task_id!r}: {type(error).__name__}: {error}"
             ) from error
 
+    # --- what other processes store ---
+
+    def _note_change(self) -> None:
+        """Called by `listen`; many calls before we look are one."""
+        self._changes += 1
+        if self._desk.waiters or self._desk.readers:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        if not self._changed:
+            self._changed = True
+            self.set_timer("changed", 0.0, _Changed())  # type: ignore[arg-type]
+
+    async def _take_news(self) -> None:
+        self._changed = False
+        desk = self._desk
+        try:
+            news = await self.news(desk.waiters.keys(), desk.readers.keys())
+        except Exception:
+            log.exception("%s cannot say what is new", type(self).__name__)
+            return
+        for task_id, progress in news.progress:
+            self._push(task_id, progress)
+        for task_id, result in news.results:
+            desk.wake(task_id, result)
+        for task_id, error in news.given_up:
+            if error is None:
+                self._doubt(task_id)
+            else:
+                self._fail_waiters(task_id, error)
+
     async def _set_results(self, outcomes: tuple[Outcome, ...]) -> tuple[Exception | None, ...]:
+        if type(self).set_results is not ResultBackend.set_results:
+            return await self._set_together(outcomes)
         wake = self._desk.wake
         remembers = type(self).stored_attempt is ResultBackend.stored_attempt
         now = self._wiring.clock()
@@ -372,14 +472,8 @@ class ResultBackend(Actor[ResultMessage]):
             except StaleResult as stale:
                 verdicts.append(stale)
                 continue
-            except Exception as error:
-                log.exception("%s could not store the result of %s", type(self).__name__, task_id)
-                failure = ResultSetError(
-                    f"{type(self).__name__}.set_result failed for task {task_id!r}: "
-                    f"{type(error).__name__}: {error}"
-                )
-                failure.__cause__ = error
-                verdicts.append(failure)
+            except Exception as error:  # noqa: BLE001 - it is logged, and told
+                verdicts.append(self._set_failure(task_id, error))
                 continue
             if ttl is not None or ledger.ends:
                 ledger.note_end(task_id, ttl, now)
@@ -397,6 +491,52 @@ class ResultBackend(Actor[ResultMessage]):
             self._set_alarm(now)
         return tuple(verdicts)
 
+    async def _set_together(self, outcomes: tuple[Outcome, ...]) -> tuple[Exception | None, ...]:
+        now = self._wiring.clock()
+        verdicts: dict[int, Exception | None] = {}
+        for number, outcome in enumerate(outcomes):
+            if outcome.lease is not None and not outcome.lease.holds(now):
+                attempt = outcome.result.attempts
+                verdicts[number] = StaleResult(f"attempt {attempt} of {outcome.task_id!r} is stale")
+        fresh = [number for number in range(len(outcomes)) if number not in verdicts]
+        try:
+            said = await self.set_results([outcomes[number] for number in fresh])
+        except Exception as error:  # noqa: BLE001 - each of them is told
+            said = [error] * len(fresh)
+        for number, verdict in zip(fresh, said, strict=True):
+            outcome = outcomes[number]
+            if verdict is None:
+                self._note_stored(outcome, now)
+            elif not isinstance(verdict, StaleResult):
+                verdict = self._set_failure(outcome.task_id, verdict)
+            verdicts[number] = verdict
+        return tuple([verdicts[number] for number in range(len(outcomes))])
+
+    def _set_failure(self, task_id: str, error: Exception) -> ResultSetError:
+        name = type(self).__name__
+        log.error("%s could not store the result of %s", name, task_id, exc_info=error)
+        failure = ResultSetError(
+            f"{name}.set_result failed for task {task_id!r}: {type(error).__name__}: {error}"
+        )
+        failure.__cause__ = error
+        return failure
+
+    def _note_stored(self, outcome: Outcome, now: float) -> None:
+        """A result is stored: wake who waits, forget what was feared."""
+        task_id, result, _, ttl, _ = outcome
+        ledger = self._ledger
+        assert ledger is not None
+        if not self.keeps_terms:
+            if ttl is not None or ledger.ends:
+                ledger.note_end(task_id, ttl, now)
+                self._set_alarm(now)
+            ledger.note_attempt(task_id, result.attempts)
+        if self._known_doubts:
+            self._known_doubts.pop(task_id, None)
+        if self._wiring.orphans:
+            self._wiring.orphans.discard(task_id)
+        self._desk.wake(task_id, result)
+
     async def _wait_result(self, wait: WaitResult) -> TaskResult[Any] | None:
         task_id = wait.task_id
         if not self.keeps_results:
@@ -404,9 +544,10 @@ class ResultBackend(Actor[ResultMessage]):
                 f"{type(self).__name__} keeps no results, so there is nothing to wait for; open the "
                 f"system with a backend that does: broker.with_result_backend(InMemoryResultBackend())"
             )
+        changes = self._changes
         if await self._is_ready(task_id):
             return await self._get_result(task_id, wait.with_logs)
-        gone = self.is_gone(task_id)
+        gone = await self.why_gone(task_id)
         if gone is not None:
             raise ResultGetError(gone)
         if not wait.live:
@@ -416,13 +557,15 @@ class ResultBackend(Actor[ResultMessage]):
             if task_id in self._wiring.orphans or self.may_have_forgotten():
                 return None
         self._desk.park(task_id, self.defer())
+        if self._changes != changes:  # while we looked: nobody was there to be told
+            self._look_again()
         return None
 
     async def _get_result(self, task_id: str, with_logs: bool) -> TaskResult[Any]:
         try:
             result = await self.get_result(task_id, with_logs)
         except ResultGetError:
-            gone = self.is_gone(task_id)
+            gone = await self.why_gone(task_id)
             if gone is not None:
                 raise ResultGetError(gone) from None
             self._raise_unsaved(task_id)
@@ -454,8 +597,11 @@ class ResultBackend(Actor[ResultMessage]):
         if lost or message.attempt <= self.stored_attempt(task_id):
             raise StaleResult(f"progress of attempt {message.attempt} of {task_id!r} is stale")
         await self._guard(self.set_progress(task_id, message.progress), ResultBackendError, task_id)
+        self._push(task_id, message.progress)
+
+    def _push(self, task_id: str, progress: TaskProgress) -> None:
         assert self._ledger is not None
-        update = (next(self._ledger.numbers), message.progress)
+        update = (next(self._ledger.numbers), progress)
         self._desk.log_of(task_id).updates.append(update)
         for reader in self._desk.readers.pop(task_id, ()):
             reader.send(update)
@@ -469,7 +615,8 @@ class ResultBackend(Actor[ResultMessage]):
             update = found.after(message.after)
             if update is not None or found.ended:
                 return update
-        if live is False or await self._is_ready(task_id) or self.is_gone(task_id):
+        changes = self._changes
+        if live is False or await self._is_ready(task_id) or await self.why_gone(task_id):
             return None
         if live is None:
             if self._known_doubts.get(task_id) is not None:
@@ -478,6 +625,8 @@ class ResultBackend(Actor[ResultMessage]):
             if orphaned or self.may_have_forgotten():
                 return Doubt.DOUBT
         join(self._desk.readers.setdefault(task_id, []), self.defer())
+        if self._changes != changes:
+            self._look_again()
         return None
 
     # --- results that may never come ---

@@ -369,11 +369,11 @@ class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
 
     # --- demand ---
 
-    def allowance(self) -> int:
-        """How much the broker may send in this session, all told."""
+    def allowance(self, ending: int = 0) -> int:
+        """How much the broker may send in this session, all told; *ending* of our jobs being over."""
         if self._draining:
             return self._received
-        return self._received + max(0, self._slots.free(len(self._jobs)))
+        return self._received + max(0, self._slots.free(len(self._jobs) - ending))
 
     @trio.lowlevel.enable_ki_protection
     def allow(self) -> None:

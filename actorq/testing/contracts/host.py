@@ -94,7 +94,8 @@ class Bench:
         return await self.broker.revoke(task_id, self.host.now)
 
     async def look(self) -> None:
-        """What the broker actor does when a timer says that time has passed."""
+        """What the broker actor does when a timer says that time has passed, or `listen` calls."""
+        await self.broker.refresh(self.host.now)
         await self.broker.promote(self.host.now)
         await self.broker.lapse(self.host.now, 0.0)
 
