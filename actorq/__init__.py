@@ -27,6 +27,7 @@ middlewares/                                 to be plugged in
 handle, composition/, operations, schedules, what the user holds
 system
 testing/                                     drawn schedules, virtual time, faults
+cli/, __main__                               the command line
 """
 
 from actorq._version import __version__

@@ -59,6 +59,7 @@ LAYERS: dict[str, set[str]] = {
     "what the user holds": {"handle", "composition", "operations", "schedules", "system"},
     "the package": {"actorq"},
     "tools for tests": {"testing"},
+    "the command line": {"cli", "__main__"},
 }
 
 #: No Trio behind these at all: values, and the pure states of the kernel and the memory engine.

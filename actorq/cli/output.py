@@ -1,0 +1,100 @@
+"""What a command says: documents for programs, text for people, errors on stderr.
+
+Standard output carries what was asked for and nothing else, so that it can be piped.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import click
+
+from actorq.cli import exits
+
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class CommandError(click.ClickException):
+    """A command cannot go on: what is wrong, and lines of *advice* on what to do about it."""
+
+    def __init__(
+        self, message: str, *advice: str, exit_code: int = exits.FAILED, detail: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.advice = advice
+        self.exit_code = exit_code  # type: ignore[misc]  # click's own has one for each class
+        self.detail = detail  #: such as a traceback; shown before the message
+
+    def show(self, file: Any = None) -> None:  # noqa: ARG002 - click's signature
+        """Write it to stderr."""
+        complain(self.message, *self.advice, detail=self.detail)
+
+
+def complain(message: str, *advice: str, detail: str = "") -> None:
+    """An error on stderr: one line, then what to do."""
+    if detail:
+        sys.stderr.write(detail.rstrip("\n") + "\n")
+    sys.stderr.write("".join([f"error: {message}\n", *[f"  {line}\n" for line in advice]]))
+    sys.stderr.flush()
+
+
+@attrs.define
+class Output:
+    """Where one command's answer goes.  With `--json`, text for people is left out."""
+
+    json: bool = False
+    _console: Console | None = None
+
+    @property
+    def console(self) -> Console:
+        """Rich's: colours and widths as the terminal has them; plain if there is none (or NO_COLOR)."""
+        if self._console is None:
+            from rich.console import Console  # here: it takes longer than some commands
+
+            self._console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        return self._console
+
+    def document(self, value: Any) -> None:
+        """The answer, with `--json`: one document."""
+        if self.json:
+            sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+
+    def line(self, value: Any) -> None:
+        """One of many parts of the answer, with `--json`: one line each, as soon as it is there."""
+        if self.json:
+            sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+
+    def text(self, *renderables: Any) -> None:
+        """The answer for people: text (with rich's markup), tables, trees."""
+        if not self.json:
+            self.console.print(*renderables)
+
+    def lines(self, values: Iterable[Any]) -> None:
+        """Many at once."""
+        for value in values:
+            self.line(value)
+
+
+def json_option(function: F) -> F:
+    """Give a command `--json`: its function gets `output`, an `Output`."""
+
+    def make(_context: click.Context, _parameter: click.Parameter, value: bool) -> Output:
+        return Output(json=value)
+
+    return click.option(
+        "--json",
+        "output",
+        is_flag=True,
+        callback=make,
+        help="Write JSON to stdout: one document, or one line for each event.",
+    )(function)

@@ -1,0 +1,1 @@
+"""Worker processes: the parent that keeps them, and what runs in each."""
