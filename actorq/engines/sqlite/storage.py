@@ -13,15 +13,17 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
 
 import attrs
 import outcome
 import trio
 
-from actorq.engines.sqlite.schema import migrate
+from actorq.engines.sqlite.schema import Migration, migrate, migrations
 from actorq.errors import EngineUnavailable
 
 
@@ -56,6 +58,9 @@ class SQLiteStorage:
     are seen if the word of them was lost.
     """
 
+    #: The versions of the tables; another one in tests alone.
+    migrations: Callable[[], Sequence[Migration]] = staticmethod(migrations)
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -68,6 +73,7 @@ class SQLiteStorage:
         self.path = Path(path)
         self.synchronous: Synchronous = synchronous
         self.recheck = recheck
+        self.peer = token_hex(8)  #: the id by which other processes may ask whether this one lives
         self.commits = 0  #: transactions that wrote, since it was made
         self._users = 0
         self._inbox: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
@@ -148,6 +154,32 @@ class SQLiteStorage:
         finally:
             del self._listeners[changed]
 
+    # --- who lives ---
+
+    async def dead_peers(self, peers: Collection[str]) -> set[str]:
+        """Which of these storages (`peer`) are certainly gone: their process has died or closed them.
+
+        Who cannot be asked is not among them.
+        """
+        await trio.lowlevel.checkpoint()
+        del peers
+        return set()
+
+    @contextmanager
+    def keeping(
+        self,
+        step: Callable[[sqlite3.Connection], object],
+        every: float,
+        bound: float,
+    ) -> Iterator[None]:
+        """Have the thread do *step* each *every* seconds while this is entered, whatever the loop does.
+
+        For at most *bound* seconds since the event loop last turned: a lease is not kept alive for
+        a loop that is stuck for good.  What the step raises is logged.
+        """
+        del step, every, bound
+        yield
+
     # --- the thread ---
 
     def _run(self) -> None:
@@ -194,7 +226,9 @@ class SQLiteStorage:
             connection.execute(f"pragma synchronous = {self.synchronous}")
             connection.execute("pragma temp_store = memory")
             connection.execute("pragma cache_size = -16384")
-            migrate(connection)
+            connection.execute("begin immediate")
+            migrate(connection, self.migrations())
+            connection.execute("commit")
         except BaseException:
             connection.close()
             raise
