@@ -67,6 +67,7 @@ class ProgressLog:
         factory=lambda: deque(maxlen=PROGRESS_KEPT)
     )
     ended: bool = False
+    look: int = -1  #: how often others' news had been looked at when the last of them came
 
     def after(self, number: int) -> tuple[int, TaskProgress] | None:
         """The first update after *number*."""
@@ -215,8 +216,11 @@ class ResultBackend(Actor[ResultMessage]):
     _desk: Desk
     _changed = False  #: a `_Changed` is on its way
     _changes = 0  #: how often `listen` has said so
+    _looks = 0  #: how often `news` was asked
     _ledger: Ledger | None = None
     _wiring: Wiring
+    #: Who has begun to wait, and nobody has looked for them yet.
+    _begun: list[tuple[WaitResult, Reply[TaskResult[Any] | None]]]
 
     @property
     def wire(self) -> Wire:
@@ -269,6 +273,14 @@ class ResultBackend(Actor[ResultMessage]):
     async def set_progress(self, task_id: str, progress: TaskProgress) -> None:
         """Store the latest progress.  A backend without this still pushes progress to readers."""
 
+    async def take_progress(self, task_id: str, progress: TaskProgress, attempt: int) -> None:
+        """`set_progress`, by this attempt.
+
+        Written by a storage that several processes share: it raises `StaleResult` if a later attempt
+        has begun there, or its own has ended, found out in the step in which it stores.
+        """
+        await self.set_progress(task_id, progress)
+
     async def get_progress(self, task_id: str) -> TaskProgress | None:
         """The latest progress, if there is any."""
         found = self._desk.logs.get(task_id)
@@ -300,6 +312,14 @@ class ResultBackend(Actor[ResultMessage]):
         """
         return News()
 
+    async def look_up(self, task_ids: Collection[str]) -> News:
+        """Those of the results that are there, and as `given_up` those that are gone.
+
+        Written by a storage in which one look for many costs less than one for each: who begins to
+        wait together is answered together.
+        """
+        raise NotImplementedError
+
     def may_have_forgotten(self) -> bool:
         """Whether `is_gone` may answer None for a result that was stored and evicted."""
         return False
@@ -310,13 +330,18 @@ class ResultBackend(Actor[ResultMessage]):
 
     # --- the actor ---
 
+    @property
+    def _listens(self) -> bool:
+        return type(self).listen is not ResultBackend.listen
+
     async def on_start(self) -> None:
         """Set up a new desk, then `startup`."""
         self._desk = Desk()
         self._ledger = self._ledger or Ledger()
         self._changed = False
+        self._begun = []
         await self.startup()
-        if type(self).listen is not ResultBackend.listen:
+        if self._listens:
             self.start_soon(self.listen, self._note_change, name="results: listen")
         if self._ledger.ends:
             self._set_alarm(self._wiring.clock())
@@ -330,6 +355,8 @@ class ResultBackend(Actor[ResultMessage]):
         kind = type(message)
         if kind is SetResults:
             assert isinstance(message, SetResults)
+            if self._begun:
+                await self._look_for_begun()
             verdicts = await self._set_results(message.outcomes)
             if message.last:
                 for outcome, verdict in zip(message.outcomes, verdicts, strict=True):
@@ -339,6 +366,8 @@ class ResultBackend(Actor[ResultMessage]):
         try:
             if kind is WaitResult:
                 return await self._wait_result(message)  # type: ignore[arg-type]
+            if self._begun:
+                await self._look_for_begun()  # what came before comes first
             match message:
                 case GetResult(task_id, with_logs):
                     return await self._get_result(task_id, with_logs)
@@ -379,6 +408,11 @@ class ResultBackend(Actor[ResultMessage]):
         except ResultBackendError as error:
             self.defer().fail(error)  # a refusal: the actor lives
         return None
+
+    async def flush(self) -> None:
+        """After a burst: look for what those want who have begun to wait."""
+        if self._begun:
+            await self._look_for_begun()
 
     def _set_alarm(self, now: float) -> None:
         assert self._ledger is not None
@@ -432,6 +466,7 @@ class ResultBackend(Actor[ResultMessage]):
 
     async def _take_news(self) -> None:
         self._changed = False
+        self._looks += 1
         desk = self._desk
         try:
             news = await self.news(desk.waiters.keys(), desk.readers.keys())
@@ -544,22 +579,69 @@ class ResultBackend(Actor[ResultMessage]):
                 f"{type(self).__name__} keeps no results, so there is nothing to wait for; open the "
                 f"system with a backend that does: broker.with_result_backend(InMemoryResultBackend())"
             )
+        if type(self).look_up is not ResultBackend.look_up:
+            self._begun.append((wait, self.defer()))
+            return None
         changes = self._changes
         if await self._is_ready(task_id):
             return await self._get_result(task_id, wait.with_logs)
         gone = await self.why_gone(task_id)
         if gone is not None:
             raise ResultGetError(gone)
-        if not wait.live:
-            if task_id in self._known_doubts:
-                self._raise_unsaved(task_id)
-                return None
-            if task_id in self._wiring.orphans or self.may_have_forgotten():
-                return None
-        self._desk.park(task_id, self.defer())
+        self._wait_on(wait, self.defer())
         if self._changes != changes:  # while we looked: nobody was there to be told
             self._look_again()
         return None
+
+    def _wait_on(self, wait: WaitResult, reply: Reply[TaskResult[Any] | None]) -> None:
+        """There is no result yet: will there be one?"""
+        task_id = wait.task_id
+        if not wait.live:
+            if task_id in self._known_doubts:
+                error = self._known_doubts[task_id]
+                if error is None:
+                    reply.send(None)
+                else:
+                    reply.fail(_unsaved(task_id, error))
+                return
+            if task_id in self._wiring.orphans or self.may_have_forgotten():
+                reply.send(None)
+                return
+        self._desk.park(task_id, reply)
+
+    async def _look_for_begun(self) -> None:
+        """Those who have begun to wait since the last look, in one look for all."""
+        begun, self._begun = self._begun, []
+        changes = self._changes
+        try:
+            news = await self.look_up({wait.task_id for wait, _ in begun})
+        except Exception as error:  # noqa: BLE001 - each of them is told
+            for wait, reply in begun:
+                reply.fail(self._no_look(wait.task_id, error))
+            return
+        found = dict(news.results)
+        gone = dict(news.given_up)
+        for wait, reply in begun:
+            result = found.get(wait.task_id)
+            if result is not None:
+                wanted = wait.with_logs or result.log is None
+                reply.send(result if wanted else attrs.evolve(result, log=None))
+                continue
+            why = gone.get(wait.task_id)
+            if why is not None:
+                reply.fail(_unsaved(wait.task_id, why))
+            else:
+                self._wait_on(wait, reply)
+        if self._changes != changes and self._desk.waiters:  # as in `_wait_result`
+            self._look_again()
+
+    def _no_look(self, task_id: str, error: Exception) -> ResultGetError:
+        failure = ResultGetError(
+            f"{type(self).__name__} could not look for the result of task {task_id!r}: "
+            f"{type(error).__name__}: {error}"
+        )
+        failure.__cause__ = error
+        return failure
 
     async def _get_result(self, task_id: str, with_logs: bool) -> TaskResult[Any]:
         try:
@@ -596,13 +678,16 @@ class ResultBackend(Actor[ResultMessage]):
         lost = not message.lease.holds(self._wiring.clock())
         if lost or message.attempt <= self.stored_attempt(task_id):
             raise StaleResult(f"progress of attempt {message.attempt} of {task_id!r} is stale")
-        await self._guard(self.set_progress(task_id, message.progress), ResultBackendError, task_id)
+        stored = self.take_progress(task_id, message.progress, message.attempt)
+        await self._guard(stored, ResultBackendError, task_id)
         self._push(task_id, message.progress)
 
     def _push(self, task_id: str, progress: TaskProgress) -> None:
         assert self._ledger is not None
         update = (next(self._ledger.numbers), progress)
-        self._desk.log_of(task_id).updates.append(update)
+        kept = self._desk.log_of(task_id)
+        kept.updates.append(update)
+        kept.look = self._looks
         for reader in self._desk.readers.pop(task_id, ()):
             reader.send(update)
 
@@ -625,7 +710,9 @@ class ResultBackend(Actor[ResultMessage]):
             if orphaned or self.may_have_forgotten():
                 return Doubt.DOUBT
         join(self._desk.readers.setdefault(task_id, []), self.defer())
-        if self._changes != changes:
+        # what others have reported before we came, or since it was told what it has
+        behind = found is None or found.look != self._looks
+        if self._changes != changes or (behind and self._listens):
             self._look_again()
         return None
 
