@@ -141,6 +141,8 @@ class Counter:
     publishing: bool = False
     #: Put aside for one step of the engine: since the last flush, or until the engine can again.
     aside: list[tuple[Step, Reply[Any]]] = attrs.field(factory=list)
+    began: bool = False  #: the engine has begun this life
+    trying: bool = False  #: it is asked again, just now
     failures: int = (
         0  #: of the engine, one after the other: nothing is tried until the timer says so
     )
@@ -160,6 +162,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
     lacks: frozenset[Capability] = frozenset()
     #: The name that its workers go by; given when it is opened first, if not before.
     worker: str | None = None
+    _has_begun = False  #: an earlier life, or this one, has had an engine that works
     _counter: Counter
     _wiring: Wiring
 
@@ -167,16 +170,27 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
 
     async def on_start(self) -> None:
         """Set up a new counter, then `startup`; what was parked for tasks known here is so no more."""
-        self._counter = Counter(refuses=self.lacks & IN_MESSAGES)
+        counter = self._counter = Counter(refuses=self.lacks & IN_MESSAGES)
+        try:
+            await self._begin()
+        except EngineUnavailable as why:
+            if not self._has_begun:
+                raise  # who opens the system hears of it
+            self._note_failure(why)
+        else:
+            self._has_begun = True
+            counter.began = True
+        if Capability.SHARING not in self.lacks:
+            self.start_soon(self.listen, self._note_change, name="broker: listen")
+        self._arm()
+        self._publish()
+
+    async def _begin(self) -> None:
         await self.startup()
         if self._wiring.has_workers:
             for task in self._wiring.tasks:  # a system before this one may not have known it
                 await self.release(task.name)
         await self.promote(self._wiring.clock())
-        if Capability.SHARING not in self.lacks:
-            self.start_soon(self.listen, self._note_change, name="broker: listen")
-        self._arm()
-        self._publish()
 
     async def on_stop(self) -> None:
         """`shutdown`."""
@@ -192,6 +206,8 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             try:
                 if self._counter.refuses:
                     self._check(message.messages)  # type: ignore[union-attr]
+                if not self._counter.began:
+                    raise EngineUnavailable(f"{type(self).__name__} has not begun again yet")
                 if message.again:  # type: ignore[union-attr]
                     await self._note_ended(message.messages)  # type: ignore[union-attr]
                 if self.grouped:
@@ -209,13 +225,16 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             return await self._answer(message)
         except EngineUnavailable as why:
             self._note_failure(why)
-            self.defer().fail(why)
+            if kind not in _TICKS:
+                self.defer().fail(why)
             return None
 
     async def _answer(
         self, message: BrokerMessage | _Published | _Due | _Sweep | _Changed | _TryAgain
     ) -> Any:
         kind: type = type(message)
+        if not self._counter.began and kind is not _TryAgain:
+            raise EngineUnavailable(f"{type(self).__name__} has not begun again since it crashed")
         operation = OPERATIONS.get(kind)
         if operation is not None and operation[0] in self.lacks:
             self.defer().fail(unsupported(type(self).__name__, operation[1], operation[0]))
@@ -351,6 +370,9 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
     async def _perform(self) -> None:
         """Group commit: what has come since the last flush, and what workers want, in one step."""
         counter = self._counter
+        if not self.grouped:
+            await self._perform_kept()
+            return
         aside, counter.aside = counter.aside, []
         steps = [step for step, _ in aside]
         wanting = self._wanting() if self.claimable() or any(_may_bring(s) for s in steps) else []
@@ -360,11 +382,8 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         now = self._wiring.clock()
         try:
             answers = await self.perform([*steps, *claims], now)
-        except EngineUnavailable as why:
-            for step, reply in aside:
-                if type(step) is Store:
-                    reply.fail(why)
-            counter.aside = [each for each in aside if type(each[0]) is Settle] + counter.aside
+        except EngineUnavailable:
+            counter.aside = aside + counter.aside
             raise
         for (step, reply), answer in zip(aside, answers, strict=False):
             if type(step) is Settle:
@@ -378,6 +397,15 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         if len(wanting) > 1:  # whose turn was first is last the next time
             first = wanting[0][0]
             counter.demands[first] = counter.demands.pop(first)
+
+    async def _perform_kept(self) -> None:
+        """What an engine that does one thing at a time could not do when it was told."""
+        aside = self._counter.aside
+        while aside:
+            step, reply = aside[0]
+            (answer,) = await self.perform([step], self._wiring.clock())
+            aside.pop(0)
+            reply.send(answer)
 
     def _wanting(self) -> list[tuple[int, Demand]]:
         return [each for each in self._counter.demands.items() if each[1].allowed > each[1].sent]
@@ -400,7 +428,15 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
     # --- an engine that cannot ---
 
     def _note_failure(self, why: EngineUnavailable) -> None:
+        """Who enqueues is told; what workers said is kept until the engine can again."""
         counter = self._counter
+        for step, reply in counter.aside:
+            if type(step) is Store:
+                reply.fail(why)
+        counter.aside = [each for each in counter.aside if type(each[0]) is not Store]
+        if counter.failures and not counter.trying:
+            return  # the timer is set
+        counter.trying = False
         if not counter.failures:
             log.error("%s cannot: %s; trying again", type(self).__name__, why)
         pause = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0 ** min(counter.failures, 16))
@@ -409,11 +445,16 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
 
     async def _try_again(self) -> None:
         counter = self._counter
+        counter.trying = True
+        if not counter.began:
+            await self._begin()
+            counter.began = True
         await self.refresh(self._wiring.clock())
         await self._perform()
         if counter.failures:
             log.info("%s works again, after %d tries", type(self).__name__, counter.failures)
             counter.failures = 0
+        counter.trying = False
         counter.due_at = counter.sweep_at = None  # their timers may have fired in vain
 
     # --- what other processes do ---
@@ -610,6 +651,10 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             else:
                 reply.send(None)
         self._counter.idlers = still
+
+
+#: What timers send: nobody waits for an answer.
+_TICKS: Final = (_Due, _Sweep, _TryAgain)
 
 
 def _may_bring(step: Step) -> bool:

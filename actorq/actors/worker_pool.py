@@ -25,6 +25,7 @@ from actorq.actor import Actor
 from actorq.errors import (
     ActorFailed,
     ActorStopped,
+    EngineUnavailable,
     LeaseLost,
     MailboxFull,
     WorkerLost,
@@ -61,6 +62,8 @@ log = logging.getLogger("actorq.worker")
 
 #: Jobs that one slot runs before it lets other tasks run, if none of them blocks.
 BURST = 64
+#: Seconds before a session is asked for again, if the engine cannot open one.
+ENGINE_PAUSE = 0.5
 _EARLY = (AckMode.WHEN_RECEIVED, AckMode.WHEN_EXECUTED)
 
 
@@ -297,6 +300,8 @@ class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
                 break
             except ActorFailed:
                 continue  # it restarts; one crash is no second incident
+            except EngineUnavailable:
+                await trio.sleep(ENGINE_PAUSE)  # without a session there is nothing to do
         self.session, self._lease_seconds, self.lease = session
         self.start_soon(self._listen, session.id, name="pool: notices")
         self.allow()  # what was dropped meanwhile had no session to tell it to

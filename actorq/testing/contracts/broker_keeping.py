@@ -7,8 +7,9 @@ from collections import Counter
 import trio
 
 from actorq.capability import Capability
+from actorq.engine import Claim, Step, Store
 from actorq.errors import DuplicateTaskId
-from actorq.protocol import Ending
+from actorq.protocol import Ending, Settle, Settlement
 from actorq.testing.contracts.contract import promised
 from actorq.testing.contracts.host import Bench, EngineContract, Host, call, on_engine
 from actorq.testing.promises import broken, expect
@@ -330,6 +331,35 @@ class KeepsTasks(EngineContract):
         expect(
             31, await bench.take(session) == ["later"], "a delayed task was lost with the process"
         )
+
+    # --- what is done together ---
+
+    @promised(30, 31, 37)
+    @on_engine
+    async def test_what_is_done_together_is_what_each_would_do(self, host: Host) -> None:
+        """31: in this order; a call that is refused spoils no other."""
+        bench, now = host.first, host.now
+        session = await bench.session()
+        await bench.enqueue(call("a"), call("b"))
+        a, b = await bench.claim(session)
+        steps: list[Step] = [
+            Store((call("c"), call("d"))),
+            Store((call("c", 2),)),
+            Settle(session, (Settlement(a.fence, Ending.DONE), Settlement(a.fence, Ending.DONE))),
+            Store((call("e"),)),
+            Settle(session, (Settlement(b.fence, Ending.GIVE_BACK),)),
+            Claim(session, 3),
+            Claim(session, 3),
+        ]
+        answers = list(await bench.broker.perform(steps, now))
+        kinds = [type(each) for each in answers]
+        expect(31, kinds[1] is DuplicateTaskId, f"another call of an id that is live: {answers[1]!r}")
+        expect(30, tuple(answers[2]) == (True, False), f"a task was ended twice: {answers[2]}")
+        expect(30, tuple(answers[4]) == (True,), f"a task was given back: {answers[4]}")
+        taken = [each.fence.task_id for answer in answers[5:] for each in answer]
+        taken += await bench.take(session)  # an engine may give less than it was asked for
+        expect(37, taken == ["b", "c", "d", "e"], f"claimed in one step, in this order: {taken}")
+        await in_one_place(bench, "a", "b", "c", "d", "e")
 
     # --- several processes ---
 
