@@ -353,7 +353,9 @@ class KeepsTasks(EngineContract):
         ]
         answers = list(await bench.broker.perform(steps, now))
         kinds = [type(each) for each in answers]
-        expect(31, kinds[1] is DuplicateTaskId, f"another call of an id that is live: {answers[1]!r}")
+        expect(
+            31, kinds[1] is DuplicateTaskId, f"another call of an id that is live: {answers[1]!r}"
+        )
         expect(30, tuple(answers[2]) == (True, False), f"a task was ended twice: {answers[2]}")
         expect(30, tuple(answers[4]) == (True,), f"a task was given back: {answers[4]}")
         taken = [each.fence.task_id for answer in answers[5:] for each in answer]
