@@ -101,7 +101,7 @@ from actorq.message import Fence, TaskId, TaskMessage
 from actorq.middleware import Middleware
 from actorq.options import AckMode, TaskOptions
 from actorq.progress import Progress, TaskProgress
-from actorq.protocol import DeadTask, QueuedTask, QueueStatistics
+from actorq.protocol import DeadTask, QueuedTask, QueueStatistics, RunningJob, WorkerInfo
 from actorq.ref import ActorRef, Message
 from actorq.reply import Reply
 from actorq.restart import Backoff, Restart, Strategy
@@ -194,6 +194,7 @@ __all__ = [
     "RetriesExhausted",
     "Retry",
     "RetryPolicy",
+    "RunningJob",
     "Schedule",
     "ScheduleHandle",
     "ScheduleInfo",
@@ -233,6 +234,7 @@ __all__ = [
     "Unique",
     "UnknownOption",
     "UnsupportedOption",
+    "WorkerInfo",
     "WorkerLost",
     "WorkerProcessDied",
     "__version__",

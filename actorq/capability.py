@@ -25,6 +25,7 @@ class Capability(Enum):
     PARKING = "parking"  #: an unknown task waits for a worker that knows it
     DEAD_LETTERS = "dead letters"  #: kept, listed, replayed, purged
     LISTING = "listing queued tasks"
+    WORKERS = "listing workers"  #: and what each of them runs
     PAUSE = "pause and resume"
     PURGE = "purge"
     BYTES = "encoded messages"  #: messages are kept as bytes, which may be damaged

@@ -24,6 +24,7 @@ from actorq.protocol import (
     QueueStatistics,
     Settle,
     Settlement,
+    WorkerInfo,
 )
 from actorq.queue_choice import QueueChoice
 from actorq.requirements import named, unsupported
@@ -353,11 +354,26 @@ class Engine:
         """Forget dead letters (None: all); how many there were."""
         raise unsupported(type(self).__name__, "purge_dead()", Capability.DEAD_LETTERS)
 
-    # --- with LISTING, PURGE, PAUSE ---
+    # --- with LISTING, WORKERS, PURGE, PAUSE ---
 
     async def queued_tasks(self, queue: str | None, limit: int) -> tuple[QueuedTask, ...]:
         """Tasks that have not ended, the first accepted first."""
         raise unsupported(type(self).__name__, "queued_tasks()", Capability.LISTING)
+
+    async def workers(self) -> tuple[WorkerInfo, ...]:
+        """With WORKERS: whose sessions are good, in the order in which those began, and their jobs.
+
+        Without the jobs' lines and progress, which `System.workers` adds.
+        """
+        raise unsupported(type(self).__name__, "workers()", Capability.WORKERS)
+
+    async def look(self) -> Mapping[str, str]:
+        """With WORKERS: on which line the jobs of other processes sit, by task id.
+
+        Asks them now and waits for their answers, a fraction of a second at most: a worker that blocks
+        its loop has none.  It is called from any task, at any time, besides the other calls.
+        """
+        return {}
 
     async def purge(self, queue: str, now: float) -> int:
         """Cancel what waits in a queue; how many that were."""
@@ -383,6 +399,7 @@ FOR: Final[Mapping[Capability, tuple[str, ...]]] = {
     Capability.PARKING: ("release",),
     Capability.DEAD_LETTERS: ("dead_tasks", "dead_task", "replay", "purge_dead"),
     Capability.LISTING: ("queued_tasks",),
+    Capability.WORKERS: ("workers",),
     Capability.PURGE: ("purge",),
     Capability.PAUSE: ("set_paused",),
 }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import trio
 
 from actorq.errors import (
     ActorFailed,
@@ -16,21 +17,27 @@ from actorq.errors import (
     SystemClosed,
 )
 from actorq.handle import TaskHandle, ask_again
+from actorq.job import Job, current_slot
 from actorq.message import TaskId, TaskMessage
+from actorq.progress import TaskProgress
 from actorq.protocol import (
     Count,
     DeadTask,
     GetDead,
+    GetProgress,
     ListDead,
     ListTasks,
+    ListWorkers,
     Pause,
     Purge,
     PurgeDead,
     QueuedTask,
     QueueStatistics,
     Replay,
+    WorkerInfo,
 )
 from actorq.serialization import dump
+from actorq.whereabouts import line_of_job, tasks_below
 from actorq.wiring import Wiring
 
 
@@ -46,6 +53,10 @@ class Operations:
     @abstractmethod
     def _fresh_id(self) -> TaskId:
         """An id for a new task."""
+
+    @abstractmethod
+    async def _look(self) -> Mapping[TaskId, str]:
+        """On which line the jobs of other processes sit."""
 
     # --- queues ---
 
@@ -64,6 +75,53 @@ class Operations:
             _check_name(queue, "queued_tasks")
         _check_limit(limit, "queued_tasks")
         return await ask_again(self.wiring.broker, ListTasks(queue, limit))
+
+    async def workers(self, *, look: bool = False) -> tuple[WorkerInfo, ...]:
+        """The workers of all processes, and the tasks that each of them has in its hands.
+
+        With *look*, each job says on which line it sits, and its latest progress.  That costs the
+        workers something at each call, and nothing while nobody looks.  Always a checkpoint.
+        """
+        lines = {**await self._look(), **self.lines_of_jobs()} if look else {}
+        began = {job.fence.task_id: job.began or None for job, _ in self._jobs_here()}
+        found = await ask_again(self.wiring.broker, ListWorkers())
+        latest: dict[TaskId, TaskProgress | None] = {}
+        if look:
+            for task_id in [job.task_id for worker in found for job in worker.jobs]:
+                latest[task_id] = await ask_again(self.wiring.results, GetProgress(task_id))
+        return tuple(
+            [
+                attrs.evolve(
+                    worker,
+                    jobs=tuple(
+                        [
+                            attrs.evolve(
+                                job,
+                                since=began.get(job.task_id, job.since),
+                                line=lines.get(job.task_id, ""),
+                                progress=latest.get(job.task_id),
+                            )
+                            for job in worker.jobs
+                        ]
+                    ),
+                )
+                for worker in found
+            ]
+        )
+
+    def lines_of_jobs(self) -> dict[TaskId, str]:
+        """On which line each job of this process sits: `function (file:line)`, by task id."""
+        lines: dict[TaskId, str] = {}
+        for job, task in self._jobs_here():
+            lines.setdefault(job.fence.task_id, line_of_job(task))  # the outermost task comes first
+        return lines
+
+    def _jobs_here(self) -> Iterator[tuple[Job, trio.lowlevel.Task]]:
+        """The jobs that run in this process, each with every Trio task that runs for it."""
+        for _, task in tasks_below(trio.lowlevel.current_root_task()):
+            slot = task.context.get(current_slot)
+            if slot is not None and slot.job is not None:
+                yield slot.job, task
 
     async def pause(self, queue: str) -> None:
         """Give no more tasks of *queue* to workers; what runs goes on.  Always a checkpoint."""

@@ -235,6 +235,11 @@ class ListTasks(Message[tuple["QueuedTask", ...]]):
 
 
 @attrs.frozen
+class ListWorkers(Message[tuple["WorkerInfo", ...]]):
+    """The workers whose sessions are good, and what each of them runs."""
+
+
+@attrs.frozen
 class Purge(Message[int]):
     """Cancel every task of a queue that waits; how many there were."""
 
@@ -256,6 +261,33 @@ class QueuedTask:
     message: TaskMessage
     state: str  #: as `Locate` has it
     attempts: int  #: begun so far
+
+
+@attrs.frozen
+class RunningJob:
+    """A task in a worker's hands."""
+
+    task_id: TaskId
+    task_name: str
+    queue: str
+    attempt: int
+    since: float | None = None  #: Unix seconds at which the worker got it; None: not known
+    line: str = ""  #: where it sits, `function (file:line)`, if that was asked for and answered
+    progress: TaskProgress | None = None  #: the latest, if that was asked for
+
+
+@attrs.frozen
+class WorkerInfo:
+    """A worker whose session is good."""
+
+    name: str
+    session: int
+    pid: int | None  #: None: the engine does not know
+    host: str
+    queues: QueueChoice | None  #: those that it serves; None: all
+    since: float | None  #: Unix seconds at which its session began
+    seen: float | None  #: Unix seconds of its last sign of life; one with nothing to do gives none
+    jobs: tuple[RunningJob, ...] = ()  #: the oldest delivery first
 
 
 @attrs.frozen
@@ -312,6 +344,7 @@ BrokerMessage = (
     | Replay
     | PurgeDead
     | ListTasks
+    | ListWorkers
     | Purge
     | Pause
 )

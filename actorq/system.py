@@ -272,6 +272,9 @@ class System(Composition, Operations, Kernel):
     def _fresh_id(self) -> TaskId:
         return self._new_id()
 
+    async def _look(self) -> Mapping[TaskId, str]:
+        return await self._broker.look()
+
     def _check(self, task: Task[..., Any], what: str) -> bool:
         """Refuse what cannot be enqueued; True if the task is new here, and must be announced."""
         if not isinstance(task, Task):

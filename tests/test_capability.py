@@ -240,6 +240,7 @@ OPERATIONS: list[tuple[Capability, str, Use]] = [
     (Capability.PAUSE, r"resume\(\)", lambda sys: sys.resume("default")),
     (Capability.PURGE, r"purge\(\)", lambda sys: sys.purge("default")),
     (Capability.LISTING, r"queued_tasks\(\)", lambda sys: sys.queued_tasks()),
+    (Capability.WORKERS, r"workers\(\)", lambda sys: sys.workers()),
     (Capability.DEAD_LETTERS, r"dead_tasks\(\)", lambda sys: sys.dead_tasks()),
     (Capability.DEAD_LETTERS, r"dead_task\(\)", lambda sys: sys.dead_task("1")),
     (Capability.DEAD_LETTERS, r"dead_task\(\)", lambda sys: sys.replay("1")),
@@ -411,7 +412,7 @@ async def test_the_defaults_refuse_or_do_nothing() -> None:
 def test_every_method_is_said_to_be_needed_or_not() -> None:
     """A new one is given its place."""
     free = {"startup", "shutdown", "outbox", "report_end", "published"}
-    free |= {"grouped", "perform", "stores_results_of"}
+    free |= {"grouped", "perform", "stores_results_of", "look"}
     placed = {
         *ALWAYS,
         *free,

@@ -45,6 +45,7 @@ from actorq.protocol import (
     Lease,
     ListDead,
     ListTasks,
+    ListWorkers,
     Locate,
     NextNotices,
     Notice,
@@ -79,6 +80,7 @@ OPERATIONS: Final[Mapping[type, tuple[Capability, str]]] = {
     Replay: (Capability.DEAD_LETTERS, "replay()"),
     PurgeDead: (Capability.DEAD_LETTERS, "purge_dead()"),
     ListTasks: (Capability.LISTING, "queued_tasks()"),
+    ListWorkers: (Capability.WORKERS, "workers()"),
     Purge: (Capability.PURGE, "purge()"),
     Pause: (Capability.PAUSE, "pause() or resume()"),
 }
@@ -274,6 +276,8 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
                 return await self.purge_dead(task_ids)
             case ListTasks(queue, limit):
                 return await self.queued_tasks(queue, limit)
+            case ListWorkers():
+                return await self.workers()
             case Purge(queue):
                 return await self.purge(queue, self._wiring.clock())
             case Pause(queue, paused):

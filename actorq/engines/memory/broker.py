@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections import deque
 from collections.abc import Sequence
 
@@ -27,6 +29,7 @@ from actorq.protocol import (
     QueuedTask,
     QueueStatistics,
     Settlement,
+    WorkerInfo,
 )
 from actorq.queue_choice import QueueChoice
 from actorq.schedule_source import ScheduleSource
@@ -220,6 +223,24 @@ class InMemoryBroker(Broker):
         if not self.encoded:
             return found
         return tuple([attrs.evolve(each, message=shown(each.message, self.wire)) for each in found])
+
+    async def workers(self) -> tuple[WorkerInfo, ...]:
+        """All in this process."""
+        return tuple(
+            [
+                WorkerInfo(
+                    session.worker,
+                    session.id,
+                    os.getpid(),
+                    socket.gethostname(),
+                    session.turns.choice,
+                    session.since,
+                    session.expires - self.lease,
+                    jobs,
+                )
+                for session, jobs in self.queue.workers()
+            ]
+        )
 
     async def purge(self, queue: str, now: float) -> int:
         """See `Queue.purge`."""

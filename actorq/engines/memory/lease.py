@@ -72,6 +72,7 @@ class WorkerSession:
     id: int
     worker: str
     expires: float
+    since: float = 0.0  #: when it began
     turns: Turns = attrs.field(factory=Turns)
     held: dict[str, Entry] = attrs.field(factory=dict)  #: by task id
 

@@ -46,6 +46,7 @@ from actorq.protocol import (
     Outcome,
     QueuedTask,
     QueueStatistics,
+    RunningJob,
     Settlement,
 )
 from actorq.queue_choice import QueueChoice
@@ -264,7 +265,7 @@ class Queue:
         for old in [s for s in self.sessions.values() if s.worker == worker]:
             self.close_session(old.id, now)
         self._session_ids += 1
-        session = WorkerSession(self._session_ids, worker, now + self.lease, Turns(queues))
+        session = WorkerSession(self._session_ids, worker, now + self.lease, now, Turns(queues))
         self.sessions[session.id] = session
         return session
 
@@ -787,6 +788,15 @@ class Queue:
                 found.append(QueuedTask(entry.message, where, entry.attempt))
         return tuple(found)
 
+    def workers(self) -> tuple[tuple[WorkerSession, tuple[RunningJob, ...]], ...]:
+        """The sessions, the oldest first, and what each holds."""
+        return tuple(
+            [
+                (session, tuple([_running(entry) for entry in session.held.values()]))
+                for session in self.sessions.values()
+            ]
+        )
+
     def statistics(self) -> QueueStatistics:
         """How many tasks are where."""
         return QueueStatistics(
@@ -801,6 +811,11 @@ class Queue:
             queues={name: line.claimable + line.held for name, line in self.lines.items()},
             paused=frozenset(name for name, line in self.lines.items() if line.paused),
         )
+
+
+def _running(entry: Entry) -> RunningJob:
+    message = entry.message
+    return RunningJob(message.task_id, message.task_name, entry.line.name, entry.attempt)
 
 
 def _has_expired(entry: Entry, now: float) -> bool:

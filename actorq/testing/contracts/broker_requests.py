@@ -336,6 +336,31 @@ class AnswersRequests(EngineContract):
         expect(30, [each.message.task_id for each in few] == ["a", "c"], f"the first two: {few}")
         expect(30, not await bench.broker.queued_tasks("mail", 2), "listed in another queue")
 
+    @promised(29, needs={Capability.WORKERS})
+    @on_engine
+    async def test_workers_are_listed(self, host: Host) -> None:
+        """29: those whose sessions are good, and what each of them has in its hands."""
+        bench = host.first
+        await bench.enqueue(call("a"), call("b"), call("c"))
+        idle = await bench.session("idle")
+        busy = await bench.session("busy")
+        a, b = await bench.claim(busy, 2)
+        listed = await bench.broker.workers()
+        seen = [(each.name, each.session, [job.task_id for job in each.jobs]) for each in listed]
+        expected = [("idle", idle, []), ("busy", busy, ["a", "b"])]
+        expect(29, seen == expected, f"listed: {seen}; there are {expected}")
+        (job, _) = listed[1].jobs
+        said = (job.task_name, job.queue, job.attempt)
+        expected_job = (a.message.task_name, "default", 1)
+        expect(29, said == expected_job, f"the first job is {expected_job}; listed: {said}")
+        await bench.settle(busy, Ending.DONE, a)
+        await bench.session("idle")  # its older session ends
+        again = {each.name: each for each in await bench.broker.workers()}
+        held = [each.task_id for each in again["busy"].jobs]
+        expect(29, held == ["b"], f"a is done, b is held; listed: {held}")
+        expect(29, again["idle"].session != idle, "an older session of that name is listed")
+        await bench.settle(busy, Ending.GIVE_BACK, b)
+
 
 @attrs.frozen
 class _Damaging(Wire):
