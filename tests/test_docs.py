@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "CHANGELOG.md"])
 SHOWN = sorted((ROOT / "examples" / "tutorial").glob("*.py"))
 SHOWN += sorted((ROOT / "examples" / "guide").glob("*.py"))
-#: These use threads, or ask Python for the time: out of a simulation's reach.
+#: These use threads, or ask Python for the time: out of a simulation's reach, as files are.
 IN_REAL_TIME = {"step06.py", "step09.py", "threads.py", "stalls.py"}
 #: These are tests themselves: they run below, among ours.
 TESTS = [path for path in SHOWN if path.name.startswith("test_")]
@@ -63,10 +63,16 @@ def _load(path: Path) -> ModuleType:
 
 def _run(path: Path) -> None:
     main = _load(path).main
-    if path.name in IN_REAL_TIME:
+    if path.name in IN_REAL_TIME or "SQLite" in path.read_text(encoding="utf-8"):
         trio.run(main)
     else:
         simulate(main)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty current folder: some programs leave a file there."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
@@ -83,6 +89,7 @@ def _occurs(block: str, text: str) -> bool:
     return any(textwrap.indent(block, " " * depth) in text for depth in range(0, 20, 4))
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
     "block",
     [block for page in PAGES for block in _blocks(page) if block.info.startswith("text examples/")],
@@ -96,6 +103,7 @@ def test_output_in_the_documents_is_what_is_printed(
     assert capsys.readouterr().out == block.text
 
 
+@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("path", PROGRAMS, ids=_name)
 def test_the_examples_run(path: Path) -> None:
     """Every program of the tutorial and of the guide ends, and without an error."""
