@@ -164,6 +164,8 @@ class _Child:
     stopping: bool = False  #: its end is our doing
     removed: bool = False  #: not kept any more; ends for good as soon as its task has ended
     end: str = "stopped"  #: why, then
+    patience: trio.CancelScope | None = None  #: it drains, until then
+    hurried: bool = False  #: it has no time to drain any more
     spawning: bool = False  #: `spawn` waits for its first start, and handles its failure
     ever_started: bool = False
     first_failure: BaseException | None = None
@@ -284,6 +286,14 @@ class Supervisor:
     def request_stop(self) -> None:
         """Begin the orderly stop."""
         self._post(_Stop(final=True))
+
+    def hurry(self, name: str) -> None:
+        """Cancel the child called *name* as soon as it is to stop; now, if it drains.  For good."""
+        for child in self._children:
+            if child.node.name == name:
+                child.hurried = True
+                if child.patience is not None:
+                    child.patience.cancel(f"{name!r} was told to hurry")
 
     def statistics(self) -> SupervisorStatistics:
         """This supervisor and all below it, now."""
@@ -530,7 +540,8 @@ class Supervisor:
                 else:
                     child.node.halt()
                 if child.started.is_set():
-                    with trio.move_on_after(child.node.drain) as patience:
+                    with trio.move_on_after(0 if child.hurried else child.node.drain) as patience:
+                        child.patience = patience
                         if not last:
                             # a handler that waits for an actor which is down, perhaps the one that
                             # crashed, will not be answered before this restart is through
@@ -538,6 +549,7 @@ class Supervisor:
                                 partial(patience.cancel, "it waits for an actor that is down")
                             )
                         await child.exited.wait()
+                    child.patience = None
                     child.node.when_in_vain(None)
                 if child.running:
                     child.scope.cancel(f"supervisor {self.name!r}: {reason}")

@@ -375,6 +375,14 @@ class System(Composition, Operations, Kernel):
             return PoolStatistics(concurrency=0, held=0, suspended=0, slots=0)
         return await ask_again(self._pool, GetPoolStatistics())
 
+    def hurry(self) -> None:
+        """Give running tasks no grace: when the system closes, and now if it closes already.
+
+        They are cancelled and given back, as at the end of the grace.  Any task may call this, from
+        outside of the body as well: what closes waits there.
+        """
+        self._root.child_supervisor(QUEUE).hurry("pool")
+
     def actor(self, name: str) -> ActorRef[Any]:
         """The ref of one of the queue's actors: results, broker, middleware, pool or scheduler.
 

@@ -1486,6 +1486,41 @@ def test_53_a_job_that_ended_in_the_grace_is_reported() -> None:
     simulate(main)
 
 
+@given(moment=st.sampled_from([-1.0, 0.0, 2.0, 9.0]), tape=tapes)
+def test_53_hurried_jobs_are_given_back_at_once(moment: float, tape: Tape) -> None:
+    """53: before the end or in the grace; it burns no attempt, and what is stored is what was done."""
+    broker = InMemoryBroker()
+    log = Log()
+
+    @broker.task
+    async def work(n: int, seconds: float, ctx: Context = INJECTED) -> int:
+        await log.job(n, seconds, ctx.attempt)
+        return n
+
+    async def main() -> None:
+        closing = math.inf
+
+        async def hurry(sys: actorq.System) -> None:
+            await trio.sleep(2 + moment)
+            sys.hurry()
+
+        async with trio.open_nursery() as nursery:
+            async with open_system(broker, concurrency=2, grace=10) as sys:
+                quick = await sys.enqueue(work, 0, 3.0)
+                await sys.enqueue(work, 1, 50.0)
+                nursery.start_soon(hurry, sys)
+                await trio.sleep(2)
+                closing = trio.current_time()
+            assert trio.current_time() - closing == max(0.0, moment)
+        assert (0 in log.ends) == (moment >= 2)
+        assert broker.queue.statistics().ready == (1 if moment >= 2 else 2)
+        assert all(entry.attempt == 0 for entry in broker.queue.live.values())
+        async with open_system(broker) as again:
+            assert await again.handle(quick.task_id, work).result() == 0
+
+    simulate(main, tape=tape)
+
+
 # --- parents ------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,229 @@
+"""One process of `actorq worker`: imports the broker's module, opens a system, runs until it is told.
+
+SIGTERM: take nothing more, let running tasks finish within the grace, end.  SIGINT: the same without
+the grace.  The end of the socket to the parent is a SIGTERM too, and a kill if that takes too long:
+nobody else would see to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from actorq.actors.broker import Broker
+from actorq.capability import Capability
+from actorq.cli import exits
+from actorq.cli.finding import find_broker, import_module
+from actorq.cli.output import CommandError, complain
+from actorq.cli.serving.limits import CountJobs, in_words, resident, watch_memory
+from actorq.cli.serving.orders import LAST_WORDS, PATIENCE, News, Orders
+from actorq.errors import ActorqError
+from actorq.system import System, open_system
+from actorq.whereabouts import sits_at, tasks_below
+
+
+log = logging.getLogger("actorq.cli.worker")
+
+
+class Child:
+    """This process."""
+
+    def __init__(self, orders: Orders, link: socket.socket) -> None:
+        self._orders = orders
+        self._link = link
+        self._opening = trio.CancelScope()
+        self._leave = trio.Event()
+        self._hurry = trio.Event()
+        self.told = False  #: a signal came before Trio heard them
+        self._system: System | None = None
+
+    async def serve(self, broker: Broker) -> None:
+        """Be what the orders say, until a signal comes or a limit is reached."""
+        orders = self._orders
+        shared = _options_of_workers(orders) if orders.role == "worker" else {}
+        if orders.max_jobs is not None:
+            broker.with_middlewares(CountJobs(orders.max_jobs, self.leave))
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._obey)
+            nursery.start_soon(self._tell_who_holds_up, trio.lowlevel.current_task())
+            try:
+                with self._opening:
+                    await self._serve(broker, shared, nursery)
+            except Exception as error:  # noqa: BLE001 - raised below, not in a group
+                failure = error
+            nursery.cancel_scope.cancel("the system is closed")
+        if failure is not None:
+            raise failure
+
+    async def _serve(self, broker: Broker, shared: dict[str, Any], nursery: trio.Nursery) -> None:
+        grace = self._orders.grace
+        async with open_system(
+            broker,
+            role=self._orders.role,
+            grace=grace,
+            shutdown_timeout=grace + LAST_WORDS,
+            **shared,
+        ) as self._system:
+            if not self._leave.is_set():
+                self._begin(nursery)
+            await self._leave.wait()
+            if self._hurry.is_set():
+                self._system.hurry()
+
+    def _begin(self, nursery: trio.Nursery) -> None:
+        limit = self._orders.max_memory
+        if limit is not None:
+            size = resident()
+            if size >= limit:
+                raise CommandError(
+                    f"--max-memory {in_words(limit)} is less than a process takes that has run "
+                    f"nothing yet: {in_words(size)}",
+                    exit_code=exits.USAGE,
+                )
+            nursery.start_soon(watch_memory, limit, self.leave)
+        self._tell(News("ready"))
+
+    def leave(self, why: str) -> None:
+        """End in order, because a limit is reached: the parent may start a successor."""
+        if not self._leave.is_set():
+            self._tell(News("leaving", why))
+            self._leave.set()
+
+    def _tell(self, news: News) -> None:
+        try:
+            self._link.sendall(news.line())
+        except OSError:
+            log.debug("the parent does not hear %s", news)
+
+    async def _obey(self, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            if self.told:
+                self._end()
+            task_status.started()
+            async for number in signals:
+                self._end()
+                if number == signal.SIGINT:
+                    self._hurry.set()
+                    if self._system is not None:
+                        self._system.hurry()
+
+    async def _tell_who_holds_up(self, main: trio.lowlevel.Task) -> None:
+        """Shortly before the parent loses its patience: what is it that does not end?"""
+        await self._leave.wait()
+        with trio.move_on_after(self._orders.grace):
+            await self._hurry.wait()
+        await trio.sleep(LAST_WORDS + 1)
+        if self._system is None:
+            return
+        for _, task in tasks_below(main):
+            label = self._system.label(task)
+            if label != task.name and not task.child_nurseries:
+                log.warning("%s does not let itself be cancelled: %s", label, sits_at(task))
+
+    def _end(self) -> None:
+        self._leave.set()
+        if self._system is None:
+            self._opening.cancel("told to end while it began")
+
+
+def _options_of_workers(orders: Orders) -> dict[str, Any]:
+    return {"concurrency": orders.concurrency, "queues": orders.queues}
+
+
+def find(orders: Orders) -> Broker:
+    """Import what the orders name."""
+    broker = find_broker(orders.broker)
+    for module in orders.modules:
+        import_module(module, "--import")
+    if Capability.SHARING in broker.lacks:
+        kind = type(broker).__name__
+        raise CommandError(
+            f"{orders.broker} is a {kind}, which only its own process can see: no task that "
+            f"another enqueues would come here",
+            'use an engine that processes share, such as actorq.SQLiteBroker("queue.db"),',
+            "or run workers in the process that enqueues: `async with actorq.open_system(broker):`",
+            exit_code=exits.USAGE,
+        )
+    return broker
+
+
+def configure_logging(orders: Orders) -> None:
+    """To stderr with this process's name, unless the user's module has seen to it."""
+    if logging.getLogger().handlers:
+        return
+    form = f"%(asctime)s {orders.name} %(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(level=orders.log_level, format=form)
+
+
+def _watch_parent(link: socket.socket, patience: float) -> None:
+    """In a thread: the event loop may be what does not hear."""
+    try:
+        while link.recv(4096):
+            pass
+    except OSError:
+        pass
+    sys.stderr.write("the parent process has died; ending\n")
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(patience)
+    os.kill(0, signal.SIGKILL)  # its group, which is its own: what tasks have started goes with it
+
+
+def main() -> int:
+    """Run as `python -m actorq.cli.serving.child FILE-DESCRIPTOR ...`."""
+    child: Child | None = None
+
+    def note(*_: object) -> None:
+        if child is None:
+            sys.exit(exits.OK)  # it imports, and holds nothing
+        child.told = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, note)
+    link = socket.socket(fileno=int(sys.argv[1]))
+    link.set_inheritable(False)  # who a task starts must not keep it open
+    orders = Orders.read(_first_line(link.recv))
+    patience = orders.grace + PATIENCE
+    threading.Thread(target=_watch_parent, args=(link, patience), daemon=True).start()
+    try:
+        broker = find(orders)
+        configure_logging(orders)
+        child = Child(orders, link)
+        trio.run(child.serve, broker)
+    except CommandError as error:
+        error.show()
+        return error.exit_code
+    except ActorqError as error:
+        reasons = error.__cause__
+        complain(f"{orders.name}: {type(error).__name__}: {error}", *_lines_of(reasons))
+        return exits.FAILED
+    return exits.OK
+
+
+def _lines_of(reasons: BaseException | None) -> list[str]:
+    if isinstance(reasons, BaseExceptionGroup):
+        return [line for each in reasons.exceptions for line in _lines_of(each)]
+    return [] if reasons is None else [f"{type(reasons).__name__}: {reasons}"]
+
+
+def _first_line(receive: Callable[[int], bytes]) -> bytes:
+    told = b""
+    while not told.endswith(b"\n"):
+        more = receive(65536)
+        if not more:
+            sys.exit(exits.FAILED)  # the parent has died already
+        told += more
+    return told
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""What `actorq worker` and `actorq scheduler` have in common: options, and how they are run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from actorq.cli import exits
+from actorq.cli.output import CommandError, Output
+from actorq.cli.serving.journal import Journal
+from actorq.cli.serving.parent import Parent, Plan
+from actorq.cli.serving.reload import Watch
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+broker_argument = click.argument("broker", required=False, metavar="[MODULE:BROKER]")
+
+LEVELS = ["debug", "info", "warning", "error"]
+
+
+def run_options(function: F) -> F:
+    """Give a command the options of what runs for long."""
+    for option in reversed(
+        [
+            click.option(
+                "-g", "--grace", type=click.FloatRange(0), default=30.0, show_default=True,
+                metavar="SECONDS", help="How long running tasks may take to finish at the end.",
+            ),
+            click.option(
+                "-i", "--import", "modules", multiple=True, metavar="MODULE",
+                help="Import this too: it registers tasks on the broker.  May be repeated.",
+            ),
+            click.option(
+                "--max-restarts", type=click.IntRange(0), metavar="N",
+                help="Give up at more deaths of processes within the period.  [default: 5 for each]",
+            ),
+            click.option(
+                "--restart-period", type=click.FloatRange(0, min_open=True), default=60.0,
+                show_default=True, metavar="SECONDS", help="See --max-restarts.",
+            ),
+            click.option(
+                "--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="info",
+                show_default=True, callback=lambda _context, _parameter, value: value.upper(),
+                help="Of what is logged, unless the broker's module sets logging up.",
+            ),
+            click.option(
+                "--ready-file", type=click.Path(dir_okay=False, path_type=Path), metavar="PATH",
+                help="Is there while every process is ready, for probes.",
+            ),
+        ]
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+async def serve(name: str, plan: Plan, output: Output, watch: Watch | None) -> int:
+    """Keep the plan's processes until a signal comes; the exit code."""
+    if sys.platform == "win32":
+        raise CommandError(
+            f"actorq {name} needs a system with process groups and socket pairs",
+            "on Windows, open the system in a program of yours: `actorq.open_system(broker, role=...)`",
+            exit_code=exits.USAGE,
+        )
+    return await Parent(plan, Journal(name, output)).run(watch)
