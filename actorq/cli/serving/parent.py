@@ -193,6 +193,7 @@ class Parent:
         self._running.discard(process)
         self._look_at_readiness()
         self._bury()
+        process.leaving.set()
 
     def _note_the_end(self, process: Process, code: int) -> None:
         fields = {"process": process.name, "pid": process.pid, "code": code}
@@ -215,10 +216,10 @@ class Parent:
             and not self._ending.is_set()
             and all(each.ready.is_set() and each.running for each in seats)
         )
+        self._show_readiness(ready=ready)
         if ready and not self._was_ready:
             self._was_ready = True
             self._say("ready", f"ready: {_summary(self._plan.seats)}", processes=len(self._seated))
-        self._show_readiness(ready=ready)
 
     def _show_readiness(self, *, ready: bool) -> None:
         if ready == self._is_ready:

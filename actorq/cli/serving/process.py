@@ -51,7 +51,6 @@ class Process:
             nursery.start_soon(self._listen)
             code = await self.process.wait()
             nursery.cancel_scope.cancel("the process has ended")
-        self.leaving.set()
         return code
 
     async def _listen(self) -> None:
