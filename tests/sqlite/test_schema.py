@@ -20,7 +20,7 @@ pytestmark = pytest.mark.engine
 
 def two() -> Sequence[Migration]:
     """A version 2, which counts how often it is reached."""
-    first = ("create table made (value)",)
+    first = (*schema.migrations()[0], "create table made (value)")
     second = (
         "alter table made add column more",
         lambda connection: connection.execute("insert into made values (1, 2)"),

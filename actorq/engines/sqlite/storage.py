@@ -1,8 +1,8 @@
 """The storage: one SQLite file, as the broker, the result backend and the schedule source share it.
 
-Owns the connection, which lives in a thread of its own.  Whoever has something to do there hands in a
-*step*, a function of the connection; the thread does all that has come meanwhile in one transaction
-(group commit) and answers when it is committed.  Each step is all or nothing, whatever the others do.
+Whoever has something to do there hands in a *step*, a function of the connection; a thread
+(`committer.py`) does all that has come meanwhile in one transaction (group commit) and answers when it
+is committed.  Each step is all or nothing, whatever the others do.
 
 Steps run in the thread: they touch nothing but the connection, their arguments and `touch`.
 """
@@ -10,43 +10,25 @@ Steps run in the thread: they touch nothing but the connection, their arguments 
 from __future__ import annotations
 
 import os
-import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from secrets import token_hex
-from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
-import attrs
-import outcome
 import trio
 
-from actorq.engines.sqlite.schema import Migration, migrate, migrations
-from actorq.errors import EngineUnavailable
+from actorq.engines.sqlite.committer import Committer, Keep, Topic, Work
+from actorq.engines.sqlite.connection import Synchronous
+from actorq.engines.sqlite.peers import Peers, dead_among
+from actorq.engines.sqlite.schema import Migration, migrations
 
+
+__all__ = ["SQLiteStorage", "Synchronous", "Topic"]
 
 T = TypeVar("T")
-
-#: What a commit survives: "full" a power cut, "normal" and "off" the process's end.
-Synchronous: TypeAlias = Literal["full", "normal", "off"]
-#: What somebody may want to hear of: tasks that came or may be claimed; tasks that ended, or are to;
-#: results and progress; schedules.
-Topic: TypeAlias = Literal["tasks", "ends", "results", "schedules"]
-
-#: Steps in one transaction, at most.
-MOST: Final = 512
-
-
-@attrs.define(eq=False)
-class _Work:
-    """One step, and who waits for it."""
-
-    step: Callable[[sqlite3.Connection], Any]
-    task: trio.lowlevel.Task
-    writes: bool
-    result: outcome.Outcome[Any] | None = None
 
 
 class SQLiteStorage:
@@ -54,8 +36,8 @@ class SQLiteStorage:
 
     *synchronous*: "full" (unless told): what was accepted survives a power cut; "normal": the end of
     the process, and after a power cut the last moments may be missing; "off": the same without care
-    for the file, which a power cut may damage.  *recheck*: seconds after which other processes' changes
-    are seen if the word of them was lost.
+    for the file, which a power cut may damage.  *recheck*: seconds (1.0 unless told) after which other
+    processes' changes are seen if the word of them was lost, and the death of a process is noticed.
     """
 
     #: The versions of the tables; another one in tests alone.
@@ -70,54 +52,106 @@ class SQLiteStorage:
     ) -> None:
         if synchronous not in get_args(Synchronous):
             raise ValueError(f"synchronous expects 'full', 'normal' or 'off'; got {synchronous!r}")
+        if not recheck > 0:
+            raise ValueError(f"recheck expects seconds, more than 0; got {recheck!r}")
+        if str(path).startswith((":memory:", "file:")):
+            raise ValueError(
+                f"SQLiteStorage expects the path of a file, got {str(path)!r}; for a queue in "
+                f"memory use InMemoryBroker()"
+            )
         self.path = Path(path)
         self.synchronous: Synchronous = synchronous
         self.recheck = recheck
-        self.peer = token_hex(8)  #: the id by which other processes may ask whether this one lives
-        self.commits = 0  #: transactions that wrote, since it was made
         self._users = 0
-        self._inbox: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._opening = trio.Lock()
+        self._peers = Peers(self.path)
+        self._committer = self._new_committer()
         self._ended = trio.Event()
         self._token: trio.lowlevel.TrioToken | None = None
-        self._touched: set[tuple[Topic, object]] = set()  #: by the transaction in progress
         self._listeners: dict[Callable[[], None], tuple[frozenset[Topic], object]] = {}
+
+    @property
+    def peer(self) -> str:
+        """The id by which other processes may ask whether this one lives; new at each opening."""
+        return self._peers.me
+
+    @property
+    def commits(self) -> int:
+        """Transactions that wrote, since it was opened."""
+        return self._committer.commits
 
     # --- its life ---
 
     async def open(self) -> None:
-        """Be used by one part more; the first one opens the file, and brings its tables up to date."""
-        self._users += 1
-        if self._users > 1:
-            return
+        """Be used by one part more; the first one opens the file, and brings its tables up to date.
+
+        Raises `EngineUnavailable` if the file cannot be used, with why and what to do.
+        """
+        async with self._opening:
+            if self._users == 0:
+                await self._open()
+            elif self._token is not trio.lowlevel.current_trio_token():
+                raise RuntimeError(f"{self.path}: this storage is open in another trio.run()")
+            self._users += 1
+
+    async def _open(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
-        self._inbox = queue.SimpleQueue()
         self._ended = trio.Event()
-        self._thread = threading.Thread(target=self._run, name=f"actorq: {self.path}", daemon=True)
-        self._thread.start()
+        self._peers = Peers(self.path)
+        self._committer = self._new_committer()
+        thread = threading.Thread(
+            target=self._committer.run,
+            args=(self._ended.set,),
+            name=f"actorq: {self.path}",
+            daemon=True,  # a run of Trio that crashes cannot end it
+        )
+        thread.start()
         try:
-            await self.read(
-                lambda connection: connection.total_changes
-            )  # says why it cannot be opened
+            await self._do(lambda _: None, writes=False)  # says why it cannot be opened
         except BaseException:
-            await self.close()
+            await self._close()
             raise
 
     async def close(self) -> None:
         """Be used by one part less; the last one closes the file."""
         self._users -= 1
         if self._users == 0:
-            self._inbox.put(None)
-            with trio.CancelScope(shield=True):
-                await self._ended.wait()
+            await self._close()
+
+    async def _close(self) -> None:
+        self._committer.inbox.put(None)
+        with trio.CancelScope(shield=True):  # it is at its last transaction
+            await self._ended.wait()
+        self._peers.sign_off()
+        self._token = None
+
+    def die(self) -> None:
+        """For tests: as if the process was killed, now.  What is not committed never will be."""
+        self._committer.died = True
+        self._committer.inbox.put(None)
+        self._peers.die()
+        self._users = 0
+        self._token = None
+
+    def _new_committer(self) -> Committer:
+        return Committer(
+            path=self.path,
+            synchronous=self.synchronous,
+            recheck=self.recheck,
+            migrations=type(self).migrations,
+            peers=self._peers,
+            tell=self._tell,
+            answer=self._answer,
+            look=self._look,
+        )
 
     # --- doing ---
 
     async def write(self, step: Callable[[sqlite3.Connection], T]) -> T:
         """Do *step* in the next transaction; returns when it is committed.  Always a checkpoint.
 
-        Not to be cancelled on the way.  Raises what the step raises, which then has done nothing, and
-        `EngineUnavailable` if the file cannot be written.
+        To be cancelled only as long as it has not begun.  Raises what the step raises, which then has
+        done nothing, and `EngineUnavailable` if the file cannot be written.
         """
         return await self._do(step, writes=True)
 
@@ -127,17 +161,30 @@ class SQLiteStorage:
 
     @trio.lowlevel.enable_ki_protection
     async def _do(self, step: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
+        if self._token is None:
+            raise RuntimeError(
+                f"{self.path}: this storage is not open; `await storage.open()` first"
+            )
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._inbox.put(_Work(step, trio.lowlevel.current_task(), writes))
-        # milliseconds: a step that is given up on its way would be half known
-        done: T = await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+        work = Work(step, trio.lowlevel.current_task(), writes)
+        gate = self._committer.gate
+
+        def abort(_: Callable[[], Any]) -> trio.lowlevel.Abort:
+            with (
+                gate
+            ):  # milliseconds at most: a step that is given up on its way would be half known
+                work.given_up = not work.begun
+            return trio.lowlevel.Abort.SUCCEEDED if work.given_up else trio.lowlevel.Abort.FAILED
+
+        self._committer.inbox.put(work)
+        done: T = await trio.lowlevel.wait_task_rescheduled(abort)
         return done
 
     # --- who is told ---
 
     def touch(self, topic: Topic, by: object = None) -> None:
         """For steps: who listens to *topic* is told once this is committed, but for *by* itself."""
-        self._touched.add((topic, by))
+        self._committer.touched.append((topic, by))
 
     async def listen(
         self, topics: Collection[Topic], changed: Callable[[], None], me: object = None
@@ -145,14 +192,47 @@ class SQLiteStorage:
         """Call *changed* whenever somebody touched one of *topics*, until cancelled.
 
         In this process or another; not what *me* touched.  Once at the beginning.  If the word of it
-        was lost, within `recheck` seconds.
+        was lost, within `recheck` seconds; and when a process that had the file open has died.
         """
         self._listeners[changed] = (frozenset(topics), me)
+        self._watch()
         try:
-            changed()
-            await trio.sleep_forever()
+            with self._peers.hearing(topics) as heard:
+                changed()
+                if heard is None:
+                    await trio.sleep_forever()
+                while True:
+                    await trio.lowlevel.wait_readable(heard)
+                    with suppress(OSError):
+                        while heard.recv(1):
+                            pass
+                    changed()
         finally:
             del self._listeners[changed]
+            self._watch()
+
+    def _watch(self) -> None:
+        self._committer.watched = bool(self._listeners)
+        self._committer.nudge()
+
+    def _answer(self, works: Sequence[Work], touched: frozenset[tuple[Topic, object]]) -> None:
+        self._committer.turned = time.monotonic()
+        for work in works:
+            trio.lowlevel.reschedule(work.task, work.result)  # type: ignore[arg-type]
+        if touched:
+            for changed, (topics, me) in tuple(self._listeners.items()):
+                if any(topic in topics and (by is None or by is not me) for topic, by in touched):
+                    changed()
+
+    def _look(self) -> None:
+        for changed in tuple(self._listeners):
+            changed()
+
+    def _tell(self, call: Callable[[], object]) -> None:
+        token = self._token
+        if token is None:
+            raise trio.RunFinishedError
+        token.run_sync_soon(call)
 
     # --- who lives ---
 
@@ -161,9 +241,7 @@ class SQLiteStorage:
 
         Who cannot be asked is not among them.
         """
-        await trio.lowlevel.checkpoint()
-        del peers
-        return set()
+        return await self.read(lambda connection: dead_among(connection, self._peers, peers))
 
     @contextmanager
     def keeping(
@@ -177,105 +255,12 @@ class SQLiteStorage:
         For at most *bound* seconds since the event loop last turned: a lease is not kept alive for
         a loop that is stuck for good.  What the step raises is logged.
         """
-        del step, every, bound
-        yield
-
-    # --- the thread ---
-
-    def _run(self) -> None:
-        connection: sqlite3.Connection | None = None
+        keep = Keep(step, every, bound, time.monotonic() + every)
+        committer = self._committer
+        committer.turned = time.monotonic()
+        committer.keeps = (*committer.keeps, keep)
+        committer.nudge()
         try:
-            while True:
-                work = self._inbox.get()
-                if work is None:
-                    return
-                batch, last = self._batch(work)
-                try:
-                    if connection is None:
-                        connection = self._connect()
-                    self._perform(connection, batch)
-                except Exception as error:  # noqa: BLE001 - each of them is told
-                    for each in batch:
-                        each.result = outcome.Error(_explained(error, self.path))
-                self._answer(batch)
-                if last:
-                    return
+            yield
         finally:
-            if connection is not None:
-                connection.close()
-            self._tell(self._ended.set)
-
-    def _batch(self, first: _Work) -> tuple[list[_Work], bool]:
-        """All that is there, and whether it is the last."""
-        batch = [first]
-        while len(batch) < MOST:
-            try:
-                work = self._inbox.get_nowait()
-            except queue.Empty:
-                return batch, False
-            if work is None:
-                return batch, True
-            batch.append(work)
-        return batch, False
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=512)
-        try:
-            connection.execute("pragma busy_timeout = 5000")
-            connection.execute("pragma journal_mode = wal")
-            connection.execute(f"pragma synchronous = {self.synchronous}")
-            connection.execute("pragma temp_store = memory")
-            connection.execute("pragma cache_size = -16384")
-            connection.execute("begin immediate")
-            migrate(connection, self.migrations())
-            connection.execute("commit")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _perform(self, connection: sqlite3.Connection, batch: list[_Work]) -> None:
-        writes = any(work.writes for work in batch)
-        self._touched.clear()
-        connection.execute("begin immediate" if writes else "begin")
-        try:
-            for work in batch:
-                connection.execute("savepoint step")
-                work.result = outcome.capture(work.step, connection)
-                if isinstance(work.result, outcome.Error):
-                    if not connection.in_transaction:  # a full disk undoes the whole of it
-                        raise work.result.error  # noqa: TRY301
-                    connection.execute("rollback to step")
-                connection.execute("release step")
-            connection.execute("commit")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("rollback")
-            raise
-        self.commits += writes
-
-    def _answer(self, batch: list[_Work]) -> None:
-        touched = frozenset(self._touched)
-
-        def answer() -> None:
-            for work in batch:
-                trio.lowlevel.reschedule(work.task, work.result)  # type: ignore[arg-type]
-            for changed, (topics, me) in tuple(self._listeners.items()):
-                if any(topic in topics and (by is None or by is not me) for topic, by in touched):
-                    changed()
-
-        self._tell(answer)
-
-    def _tell(self, call: Callable[[], object]) -> None:
-        assert self._token is not None
-        try:
-            self._token.run_sync_soon(call)
-        except trio.RunFinishedError:
-            return  # nobody is left to be told
-
-
-def _explained(error: Exception, path: Path) -> Exception:
-    """What the user is told of it."""
-    if isinstance(error, sqlite3.OperationalError):
-        return EngineUnavailable(f"{path} cannot be used: {error}")
-    return error
+            committer.keeps = tuple(each for each in committer.keeps if each is not keep)
