@@ -293,6 +293,7 @@ class Committer:
             connection.close()
             raise
         self._connection = connection
+        self._data_version = _data_version(connection)
         return connection
 
     def _check(self) -> None:
@@ -337,7 +338,7 @@ class Committer:
         try:
             self._check()
             connection = self._connection or self._open()
-            (version,) = connection.execute("pragma data_version").fetchone()
+            version = _data_version(connection)
             changed = version != self._data_version
             self._data_version = version
             if dead := self.peers.look_for_dead():
@@ -351,6 +352,11 @@ class Committer:
             changed = True
         if changed:
             self.tell(self.look)
+
+
+def _data_version(connection: sqlite3.Connection) -> int:
+    """Another one when another connection has committed."""
+    return int(connection.execute("pragma data_version").fetchone()[0])
 
 
 _NOTHING: Final = Work(lambda _: None, None, writes=False)  # type: ignore[arg-type]
