@@ -27,7 +27,7 @@ PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "CHANGELOG.md"])
 SHOWN = sorted((ROOT / "examples" / "tutorial").glob("*.py"))
 SHOWN += sorted((ROOT / "examples" / "guide").glob("*.py"))
 #: These use threads, or ask Python for the time: out of a simulation's reach, as files are.
-IN_REAL_TIME = {"step06.py", "step09.py", "threads.py", "stalls.py"}
+IN_REAL_TIME = {"step06.py", "step09.py", "threads.py", "stalls.py", "own_worker.py"}
 #: These are tests themselves: they run below, among ours.
 TESTS = [path for path in SHOWN if path.name.startswith("test_")]
 PROGRAMS = [path for path in SHOWN if path not in TESTS]

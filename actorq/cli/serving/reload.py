@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import attrs
+import trio
 
 from actorq.cli import exits
 from actorq.cli.output import CommandError
@@ -34,7 +35,18 @@ class Watch:
         """Call *changed* for each change, with what has changed."""
         from watchfiles import PythonFilter, awatch
 
-        async for changes in awatch(self.folder, watch_filter=PythonFilter()):
-            paths = sorted({str(Path(path).relative_to(self.folder)) for _, path in changes})
-            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-            changed(paths[0] + more)
+        stop = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_set_when_cancelled, stop)
+            async for changes in awatch(self.folder, watch_filter=PythonFilter(), stop_event=stop):
+                paths = sorted({str(Path(path).relative_to(self.folder)) for _, path in changes})
+                more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+                changed(paths[0] + more)
+
+
+async def _set_when_cancelled(stop: trio.Event) -> None:
+    """awatch waits in a thread, which hears of a cancellation after seconds, and of this at once."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        stop.set()
