@@ -33,8 +33,8 @@ from actorq.errors import EngineUnavailable
 log = logging.getLogger("actorq.sqlite")
 
 #: What somebody may want to hear of: tasks that came or may be claimed; tasks that ended, or are to;
-#: results and progress; schedules.
-Topic: TypeAlias = Literal["tasks", "ends", "results", "schedules"]
+#: results and progress; schedules; that somebody looks at the workers' lines; those lines.
+Topic: TypeAlias = Literal["tasks", "ends", "results", "schedules", "looks", "lines"]
 Step: TypeAlias = Callable[[sqlite3.Connection], Any]
 
 #: Steps in one transaction, at most.

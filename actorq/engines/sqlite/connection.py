@@ -30,9 +30,10 @@ def connect(path: Path, synchronous: Synchronous = "full") -> sqlite3.Connection
     """A connection as the engine uses it; raises what `troubles.explained` explains."""
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, cached_statements=512)
     try:
+        (pages,) = patiently(path, lambda: connection.execute("pragma page_count").fetchone())
         for pragma in (
             # before anything is written, or not at all: free pages can be given back in slices
-            "auto_vacuum = incremental",
+            "auto_vacuum" if pages else "auto_vacuum = incremental",
             "journal_mode = wal",
             f"synchronous = {synchronous}",
             "temp_store = memory",

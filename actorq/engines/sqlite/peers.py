@@ -32,7 +32,14 @@ TABLES: Final = (
     " since real not null) without rowid",
 )
 #: What stands for each topic in a socket's name.
-LETTERS: Final = {"tasks": "t", "ends": "e", "results": "r", "schedules": "s"}
+LETTERS: Final = {
+    "tasks": "t",
+    "ends": "e",
+    "results": "r",
+    "schedules": "s",
+    "looks": "k",
+    "lines": "n",
+}
 #: The longest address of a socket, with room for less generous systems than Linux.
 LONGEST: Final = 100
 #: Seconds in which a folder may change twice and show the same time.

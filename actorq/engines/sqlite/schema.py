@@ -23,7 +23,15 @@ Migration: TypeAlias = Sequence[str | Callable[[sqlite3.Connection], object]]
 
 META: Final = "create table if not exists actorq_meta (key text primary key, value) without rowid"
 #: Who declares `TABLES`.
-PARTS: Final = ("peers", "queue.tables", "keys", "gates", "result_rows", "schedule_rows")
+PARTS: Final = (
+    "peers",
+    "queue.tables",
+    "keys",
+    "gates",
+    "result_rows",
+    "schedule_rows",
+    "whereabouts_rows",
+)
 
 
 @cache
