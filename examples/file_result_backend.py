@@ -32,6 +32,9 @@ class FileResultBackend(actorq.ResultBackend):
     of the process; if it must survive a loss of power, add `os.fsync` before `os.replace`.
     """
 
+    #: Other processes may read the files, but who waits there hears nothing of what is stored here.
+    lacks = frozenset({actorq.Capability.SHARING})
+
     def __init__(self, storage_dir: str | os.PathLike[str]) -> None:
         self.storage_dir = Path(storage_dir)
 

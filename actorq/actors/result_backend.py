@@ -67,7 +67,7 @@ class ProgressLog:
         factory=lambda: deque(maxlen=PROGRESS_KEPT)
     )
     ended: bool = False
-    look: int = -1  #: how often others' news had been looked at when the last of them came
+    look: int = -1  #: how many changes `news` had heard of when it brought the last of them
 
     def after(self, number: int) -> tuple[int, TaskProgress] | None:
         """The first update after *number*."""
@@ -216,7 +216,7 @@ class ResultBackend(Actor[ResultMessage]):
     _desk: Desk
     _changed = False  #: a `_Changed` is on its way
     _changes = 0  #: how often `listen` has said so
-    _looks = 0  #: how often `news` was asked
+    _looked = -1  #: how often it had when `news` was asked last
     _ledger: Ledger | None = None
     _wiring: Wiring
     #: Who has begun to wait, and nobody has looked for them yet.
@@ -466,7 +466,7 @@ class ResultBackend(Actor[ResultMessage]):
 
     async def _take_news(self) -> None:
         self._changed = False
-        self._looks += 1
+        self._looked = self._changes
         desk = self._desk
         try:
             news = await self.news(desk.waiters.keys(), desk.readers.keys())
@@ -474,6 +474,7 @@ class ResultBackend(Actor[ResultMessage]):
             log.exception("%s cannot say what is new", type(self).__name__)
             return
         for task_id, progress in news.progress:
+            desk.log_of(task_id).look = self._looked
             self._push(task_id, progress)
         for task_id, result in news.results:
             desk.wake(task_id, result)
@@ -685,9 +686,7 @@ class ResultBackend(Actor[ResultMessage]):
     def _push(self, task_id: str, progress: TaskProgress) -> None:
         assert self._ledger is not None
         update = (next(self._ledger.numbers), progress)
-        kept = self._desk.log_of(task_id)
-        kept.updates.append(update)
-        kept.look = self._looks
+        self._desk.log_of(task_id).updates.append(update)
         for reader in self._desk.readers.pop(task_id, ()):
             reader.send(update)
 
@@ -710,8 +709,8 @@ class ResultBackend(Actor[ResultMessage]):
             if orphaned or self.may_have_forgotten():
                 return Doubt.DOUBT
         join(self._desk.readers.setdefault(task_id, []), self.defer())
-        # what others have reported before we came, or since it was told what it has
-        behind = found is None or found.look != self._looks
+        # others may have reported before it came, or while it was on its way with what it was told
+        behind = found is None or found.look != self._changes
         if self._changes != changes or (behind and self._listens):
             self._look_again()
         return None

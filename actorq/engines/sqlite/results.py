@@ -210,7 +210,8 @@ class SQLiteResultBackend(ResultBackend):
         """All of them in one look."""
         found = await self._look(task_ids)
         if not self._desk.waiters and not self._desk.readers:
-            self._seen = found.position  # nobody waits: what is older is nobody's news
+            # nobody waits: what is older is nobody's news
+            self._seen, self._reading = found.position, frozenset()
         return self._news(found)
 
     async def news(self, awaited: Collection[str], read: Collection[str]) -> News:
@@ -223,6 +224,10 @@ class SQLiteResultBackend(ResultBackend):
             connection: sqlite3.Connection,
         ) -> tuple[Found, list[tuple[int, str, bytes]]]:
             found = look_after(connection, seen, awaited, now)
+            if reading:
+                ended = look_after(connection, seen, reading, now)
+                found.results.extend(ended.results)
+                found.gone.extend(ended.gone)
             return found, progress_after(connection, seen.progress, fresh, known)
 
         found, updates = await self.storage.read(step)

@@ -21,12 +21,13 @@ from actorq.testing.contracts.result_fences import FencesResults
 from actorq.testing.contracts.result_keeping import KeepsResults
 from actorq.testing.contracts.result_programs import ServesPrograms
 from actorq.testing.contracts.result_run import KEPT, Users, must_miss
+from actorq.testing.contracts.result_sharing import SharesResults
 from actorq.testing.contracts.result_waiting import WakesWaiters
 from actorq.testing.promises import broken
 
 
 class ResultBackendContract(
-    ServesPrograms, WakesWaiters, FencesResults, KeepsResults
+    ServesPrograms, SharesResults, WakesWaiters, FencesResults, KeepsResults
 ):  # run from the right
     """Subclass it: `class TestMine(ResultBackendContract): factory = MyBackend`.
 

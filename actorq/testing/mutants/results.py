@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import attrs
+import trio
 
-from actorq.actors.result_backend import Desk, ProgressLog
+from actorq.actors.result_backend import Desk, News, ProgressLog
 from actorq.engines.memory.results import InMemoryResultBackend, ResultTable
 from actorq.errors import ResultGetError, TaskFailed
 from actorq.progress import TaskProgress
@@ -19,19 +21,77 @@ from actorq.testing.contracts.results import ResultBackendContract
 from actorq.testing.mutants.mutant import Mutant
 
 
-#: What stands for disks: a table for each folder that is still there.
-_DISKS: dict[Path, ResultTable] = {}
+@attrs.define
+class _Disk:
+    """What stands for a disk that several processes have."""
+
+    table: ResultTable = attrs.field(factory=lambda: ResultTable(-1))
+    given_up: dict[str, Exception] = attrs.field(factory=dict)
+    listeners: dict[Callable[[], None], object] = attrs.field(factory=dict)
+
+    def told(self, by: object) -> None:
+        """All others hear that something has changed."""
+        for changed, who in tuple(self.listeners.items()):
+            if who is not by:
+                changed()
+
+
+#: One for each folder that is still there.
+_DISKS: dict[Path, _Disk] = {}
 
 
 class OnDisk(InMemoryResultBackend):
-    """Nothing is wrong with it: survives the process, as far as a test can tell."""
+    """Nothing is wrong with it: survives the process, as far as a test can tell, and is shared."""
 
     lacks = frozenset()
 
     def __init__(self, folder: Path) -> None:
         for gone in [each for each in _DISKS if not each.exists()]:
             del _DISKS[gone]
-        super().__init__(-1, table=_DISKS.setdefault(folder, ResultTable(-1)))
+        self.on = _DISKS.setdefault(folder, _Disk())
+        self.told: dict[str, TaskProgress] = {}
+        super().__init__(-1, table=self.on.table)
+
+    async def set_result(self, task_id: str, result: TaskResult[Any]) -> None:
+        """And tell the others."""
+        await super().set_result(task_id, result)
+        self.on.told(self)
+
+    async def set_progress(self, task_id: str, progress: TaskProgress) -> None:
+        """And tell the others."""
+        await super().set_progress(task_id, progress)
+        self.told[task_id] = progress
+        self.on.told(self)
+
+    async def give_up(self, task_id: str, error: Exception) -> None:
+        """And tell the others."""
+        self.on.given_up[task_id] = error
+        self.on.told(self)
+
+    async def listen(self, changed: Callable[[], None]) -> None:
+        """Be told."""
+        self.on.listeners[changed] = self
+        try:
+            await trio.sleep_forever()
+        finally:
+            del self.on.listeners[changed]
+
+    async def why_gone(self, task_id: str) -> str | None:
+        """What was given up, too."""
+        error = self.on.given_up.get(task_id)
+        return self.is_gone(task_id) if error is None else str(error)
+
+    async def news(self, awaited: Collection[str], read: Collection[str]) -> News:
+        """All that is there; of progress what was not told before."""
+        table = self.on.table
+        progress = [(each, table.progress[each]) for each in read if each in table.progress]
+        untold = [each for each in progress if self.told.get(each[0]) is not each[1]]
+        self.told.update(untold)
+        return News(
+            [(each, table.results[each]) for each in (*awaited, *read) if each in table.results],
+            untold,
+            [(each, error) for each, error in self.on.given_up.items() if each in awaited],
+        )
 
 
 class TakesEarlier(InMemoryResultBackend):
@@ -245,6 +305,46 @@ class StoresLate(OnDisk):
         self.disk.delete(task_id)
 
 
+class KeepsToItself(OnDisk):
+    """Shares the disk, and tells nobody."""
+
+    async def listen(self, changed: Callable[[], None]) -> None:
+        """Hear nothing."""
+        await trio.sleep_forever()
+
+
+class HearsResultsOnly(OnDisk):
+    """Progress is for who reports it."""
+
+    async def news(self, awaited: Collection[str], read: Collection[str]) -> News:
+        """Without progress."""
+        return attrs.evolve(await super().news(awaited, read), progress=())
+
+
+class GivesUpAlone(OnDisk):
+    """Who waits in another process does so for ever."""
+
+    async def give_up(self, task_id: str, error: Exception) -> None:
+        """Tell nobody."""
+
+
+class CountsAlone(OnDisk):
+    """Knows the attempts of its own process only."""
+
+    async def startup(self) -> None:
+        """Begin to count."""
+        self.attempts: dict[str, int] = {}
+
+    async def set_result(self, task_id: str, result: TaskResult[Any]) -> None:
+        """And count."""
+        await super().set_result(task_id, result)
+        self.attempts[task_id] = result.attempts
+
+    def stored_attempt(self, task_id: str) -> int:
+        """As far as it has counted."""
+        return self.attempts.get(task_id, 0)
+
+
 def _mutant(name: str, promise: int, breaks: str, factory: Any) -> Mutant:
     return Mutant(f"results: {name}", promise, breaks, ResultBackendContract, factory)
 
@@ -269,6 +369,14 @@ RESULTS: tuple[Mutant, ...] = (
     _mutant("flattens errors", 28, "an error comes back as another type", FlattensErrors),
     _mutant("cuts large ones", 28, "a large result comes back cut", CutsLargeOnes),
     _mutant("stores late", 28, "the last result is lost with the process", StoresLate),
+    _mutant("keeps to itself", 43, "nobody hears what another process stores", KeepsToItself),
+    _mutant("hears results only", 43, "progress of another process is not heard", HearsResultsOnly),
+    _mutant(
+        "gives up alone", 43, "who waits elsewhere for what is given up, waits on", GivesUpAlone
+    ),
+    _mutant(
+        "trusts its own count", 34, "another process's attempts count for nothing", CountsAlone
+    ),
     _mutant("skips progress", 2, "a reader misses updates", SkipsProgress),
     _mutant("keeps first progress", 2, "the latest progress is an older one", KeepsFirstProgress),
 )
