@@ -45,6 +45,9 @@ from actorq.depends import Depends
 from actorq.engines.memory.broker import InMemoryBroker
 from actorq.engines.memory.results import DummyResultBackend, InMemoryResultBackend
 from actorq.engines.memory.schedules import InMemoryScheduleSource
+from actorq.engines.sqlite.results import SQLiteResultBackend
+from actorq.engines.sqlite.schedules import SQLiteScheduleSource
+from actorq.engines.sqlite.storage import SQLiteStorage
 from actorq.errors import (
     ActorFailed,
     ActorqError,
@@ -195,6 +198,9 @@ __all__ = [
     "Retry",
     "RetryPolicy",
     "RunningJob",
+    "SQLiteResultBackend",
+    "SQLiteScheduleSource",
+    "SQLiteStorage",
     "Schedule",
     "ScheduleHandle",
     "ScheduleInfo",

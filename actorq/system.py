@@ -21,11 +21,12 @@ from actorq.actors.result_backend import ResultBackend
 from actorq.actors.scheduler import Scheduler, TaskAdded
 from actorq.actors.worker_pool import GetPoolStatistics, IsHeld, PoolStatistics, WorkerPool
 from actorq.call import Call, Enqueueable, Step
+from actorq.call_message import message_of
 from actorq.capability import Capability
 from actorq.chain import Chain
 from actorq.clock import EngineClock
 from actorq.composition.methods import Composition
-from actorq.composition.prepared import Prepared, message_of
+from actorq.composition.prepared import Prepared
 from actorq.engine import check_engine
 from actorq.engines.memory.broker import InMemoryBroker
 from actorq.engines.memory.results import InMemoryResultBackend

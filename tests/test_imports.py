@@ -36,6 +36,7 @@ LAYERS: dict[str, set[str]] = {
             "unique",
             "terms",
             "call",
+            "call_message",
             "succession",
         ),
         *("depends", "dependency_graph", "dependencies"),
@@ -65,7 +66,7 @@ LAYERS: dict[str, set[str]] = {
 #: No Trio behind these at all: values, and the pure states of the kernel and the memory engine.
 PURE = {
     *("errors", "ids", "environment", "dead_letters", "restart", "signals", "statistics"),
-    *(LAYERS["values: what travels"] - {"terms", "task"}),
+    *(LAYERS["values: what travels"] - {"terms", "task", "call_message"}),
     *("middleware", "sessions", "slots", "engines.memory.lease", "engines.memory.sealed"),
 }
 #: No Trio in these, but behind them: their messages are the kernel's `Message`, which lives beside
