@@ -40,9 +40,11 @@ class Checkpoints:
         self._changes = 0
         self._other: sqlite3.Connection | None = None
 
-    def note(self, connection: sqlite3.Connection) -> bool:
-        """After each commit: whether one is due."""
+    def due(self, connection: sqlite3.Connection) -> bool:
+        """After each transaction: whether it is time."""
         changes = connection.total_changes
+        if changes == self._changes:
+            return False
         self._since += A_COMMIT + changes - self._changes
         self._changes = changes
         if self._since < ENOUGH:

@@ -106,6 +106,7 @@ class Committer:
                 batch = self._next()
                 if batch:
                     self._do(batch)
+                    self._tidy()
                 if self.watched or self.keeps:
                     self._on_time()
         except trio.RunFinishedError:
@@ -175,9 +176,11 @@ class Committer:
         self.touched.clear()
         begun: list[Work] = []
         try:
-            connection = self._begin(writes=any(work.writes for work in batch))
+            writes = any(work.writes for work in batch)
+            connection = self._begin(writes=writes)
             begun = self._begun(batch)
             self._perform(connection, begun)
+            self.commits += writes
         except Exception as error:  # noqa: BLE001 - each of them is told
             self._undo(error)
             begun = begun or self._begun(batch)
@@ -255,12 +258,18 @@ class Committer:
                     f"it is not certain whether that was done"
                 ) from error
             raise
-        self.commits += 1
-        if self._checkpoints.note(connection):
-            try:
+
+    def _tidy(self) -> None:
+        """After who waits was answered: what may take milliseconds."""
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            if self._checkpoints.due(connection):
                 self._checkpoints.make(connection)
-            except (sqlite3.Error, EngineUnavailable) as why:  # the log grows; nothing is lost
-                log.warning("%s: no checkpoint: %s", self.path, explained(why, self.path))
+        except (sqlite3.Error, OSError) as why:  # the log grows; nothing is lost
+            self._undo(why)
+            log.warning("%s: no checkpoint: %s", self.path, explained(why, self.path))
 
     def _undo(self, error: Exception) -> None:
         connection = self._connection
@@ -322,6 +331,7 @@ class Committer:
             connection = self._begin(writes=True)
             keep.step(connection)
             self._commit(connection)
+            self.commits += 1
         except Exception as error:  # noqa: BLE001 - the next time it may work
             self._undo(error)
             log.warning("%s: %s", self.path, explained(error, self.path))
