@@ -47,6 +47,7 @@ class Lines:
     seen: list[str] = attrs.field(factory=list)
     more: trio.Condition = attrs.field(factory=trio.Condition)
     ended: bool = False
+    others: list[Lines] = attrs.field(factory=list)  #: to be shown when this one ends too early
 
     async def read(self) -> None:
         """Until it is closed."""
@@ -60,11 +61,16 @@ class Lines:
             self.ended = True
             self.more.notify_all()
 
+    def all_said(self) -> str:
+        """For who looks for something else in it."""
+        said = [*self.seen, *[line for other in self.others for line in other.seen]]
+        return "it ended, and said:\n" + "\n".join(said)
+
     async def until(self, find: Callable[[list[str]], list[T]]) -> list[T]:
         """What *find* finds in them, as soon as it finds something."""
         async with self.more:
             while not (found := find(self.seen)):
-                assert not self.ended, "it ended, and said:\n" + "\n".join(self.seen)
+                assert not self.ended, self.all_said()
                 await self.more.wait()
             return found
 
@@ -128,6 +134,7 @@ async def running(
             assert process.stdout is not None
             assert process.stderr is not None
             program = Program(process, Lines(process.stdout), Lines(process.stderr))
+            program.out.others.append(program.err)
             nursery.start_soon(program.out.read)
             nursery.start_soon(program.err.read)
             try:

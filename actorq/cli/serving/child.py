@@ -24,7 +24,6 @@ from actorq.capability import Capability
 from actorq.cli import exits
 from actorq.cli.finding import find_broker, import_module
 from actorq.cli.output import CommandError, complain
-from actorq.cli.serving.failures import log_failures
 from actorq.cli.serving.limits import CountJobs, in_words, resident, watch_memory
 from actorq.cli.serving.orders import LAST_WORDS, PATIENCE, News, Orders
 from actorq.errors import ActorqError
@@ -51,7 +50,6 @@ class Child:
         """Be what the orders say, until a signal comes or a limit is reached."""
         orders = self._orders
         shared = _options_of_workers(orders) if orders.role == "worker" else {}
-        log_failures(broker)
         if orders.max_jobs is not None:
             broker.with_middlewares(CountJobs(orders.max_jobs, self.leave))
         failure: Exception | None = None
