@@ -45,6 +45,7 @@ from actorq.depends import Depends
 from actorq.engines.memory.broker import InMemoryBroker
 from actorq.engines.memory.results import DummyResultBackend, InMemoryResultBackend
 from actorq.engines.memory.schedules import InMemoryScheduleSource
+from actorq.engines.sqlite.broker import SQLiteBroker
 from actorq.engines.sqlite.results import SQLiteResultBackend
 from actorq.engines.sqlite.schedules import SQLiteScheduleSource
 from actorq.engines.sqlite.storage import SQLiteStorage
@@ -198,6 +199,7 @@ __all__ = [
     "Retry",
     "RetryPolicy",
     "RunningJob",
+    "SQLiteBroker",
     "SQLiteResultBackend",
     "SQLiteScheduleSource",
     "SQLiteStorage",

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import trio
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from actorq.capability import Capability
 from actorq.engines.memory.chains import later_steps
 from actorq.engines.memory.queue import Queue
 from actorq.errors import ActorqError, DuplicateTask, DuplicateTaskId
 from actorq.message import TaskMessage
+from actorq.protocol import QueuedTask
 from actorq.testing.contracts.broker_machine.calls import Sent
 from actorq.testing.contracts.broker_machine.looks import Looks
 from actorq.testing.contracts.broker_machine.seats import of
 from actorq.testing.contracts.host import Bench
 from actorq.testing.promises import broken
 
+
+#: More than any program enqueues.
+MANY = 10_000
 
 #: What came of enqueueing: the ids, or the refusal.
 Answer: TypeAlias = list[str] | ActorqError
@@ -58,19 +63,28 @@ class Accepting(Looks):
                 nursery.start_soon(enqueue, 0)
                 nursery.start_soon(enqueue, 1)
             where = await self.host.first.where(*self.ids)
+            listed = await self.listed()
             for order in ((0, 1), (1, 0)):
                 reference = copy.deepcopy(self.reference)
                 expected: list[Answer] = [[], []]
                 for which in order:
                     expected[which] = self.reference_enqueues(reference.queue, sent[which])
-                if [reference.where(i) for i in self.ids] == where and not any(
-                    differ(a, b) for a, b in zip(got, expected, strict=True)
+                if (
+                    [reference.where(i) for i in self.ids] == where
+                    and not any(differ(a, b) for a, b in zip(got, expected, strict=True))
+                    and listed in (None, order_of(reference.queue.tasks(None, MANY)))
                 ):
                     self.reference = reference
                     return
             raise broken(39, f"two processes enqueued, and neither came first: they got {got}")
 
         self.step(39, program)
+
+    async def listed(self) -> list[str] | None:
+        """The order in which they were accepted, if the engine can say."""
+        if not self.has(Capability.LISTING):
+            return None
+        return order_of(await self.host.first.broker.queued_tasks(None, MANY))
 
     def messages(self, calls: list[Sent]) -> list[TaskMessage]:
         """Whether two calls of an id differ when it has ended, an engine may see or not."""
@@ -99,6 +113,11 @@ class Accepting(Looks):
         except (DuplicateTask, DuplicateTaskId) as refusal:
             return refusal
         return [each.task_id for each in messages] if answer is None else list(answer)
+
+
+def order_of(tasks: Iterable[QueuedTask]) -> list[str]:
+    """Their ids."""
+    return [each.message.task_id for each in tasks]
 
 
 def differ(got: Answer, expected: Answer) -> bool:

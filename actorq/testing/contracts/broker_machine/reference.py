@@ -131,3 +131,11 @@ class Reference:
             if terms is not None and terms.expires_at is not None:
                 dues.append(terms.expires_at)
         return min(dues, default=None)
+
+    def next_wake(self) -> float | None:
+        """The same, with the turns that time gives.
+
+        Not the queue's own word, which is early: it has those that run and may expire when they fail.
+        """
+        dues = (self.due(), self.queue.admission.next_wake())
+        return min([due for due in dues if due is not None], default=None)

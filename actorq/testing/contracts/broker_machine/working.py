@@ -85,7 +85,7 @@ class Working(Looks):
             self.held.append(Held(seat, each.fence, chain))
         if len(self.processes) == 1:
             expect(37, claimable or not got, f"claimable() was False, and there came {len(got)}")
-            due, expected = seat.bench.broker.next_due(), self.queue.next_due()
+            due, expected = seat.bench.broker.next_due(), self.reference.next_wake()
             in_time = expected is None or (due is not None and due <= expected)
             expect(41, in_time, f"next_due() is {due}; it is time at {expected}")
 

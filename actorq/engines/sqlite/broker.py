@@ -1,0 +1,469 @@
+"""`SQLiteBroker`: the broker actor round a queue that is kept in a SQLite file.
+
+Every call is one step of the storage, in its thread; each leaves a *view* of how things are, from which
+is answered what is asked without waiting.  The law itself is in `actorq.engines.sqlite.queue`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import trio
+
+from actorq.actors.broker import Broker
+from actorq.actors.result_backend import ResultBackend
+from actorq.capability import Capability
+from actorq.engine import Claim, Step, Store
+from actorq.engines.memory.lease import Turns
+from actorq.engines.sqlite.peers import boot_id
+from actorq.engines.sqlite.queue import looking, outbox, requests, sent, sessions
+from actorq.engines.sqlite.queue.accepting import accept
+from actorq.engines.sqlite.queue.claiming import Claimed, claim
+from actorq.engines.sqlite.queue.looking import Seen, View, look
+from actorq.engines.sqlite.queue.moment import Law, Moment
+from actorq.engines.sqlite.queue.performing import Act, Acts, perform
+from actorq.engines.sqlite.queue.settling import Word, bury_unreadable, settle
+from actorq.engines.sqlite.result_rows import row_of
+from actorq.engines.sqlite.results import SQLiteResultBackend
+from actorq.engines.sqlite.schedules import SQLiteScheduleSource
+from actorq.engines.sqlite.storage import SQLiteStorage, Synchronous, Topic
+from actorq.errors import ActorqError, EnvelopeError
+from actorq.message import Delivery, Fence, TaskMessage
+from actorq.protocol import (
+    DeadTask,
+    Ending,
+    Notice,
+    QueuedTask,
+    QueueStatistics,
+    Settle,
+    Settlement,
+)
+from actorq.queue_choice import QueueChoice
+from actorq.schedule_source import ScheduleSource
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = logging.getLogger("actorq.broker")
+
+
+class SQLiteBroker(Broker):
+    """Keeps the queue in the file at *path*, for all processes of this machine that open it.
+
+    Its results and schedules are kept there, too, unless `with_result_backend` or `with_schedule_source`
+    say otherwise.  What was accepted survives the process; what else, says *synchronous*: "full" (unless
+    told) a power cut, "normal" all but the last moments before one.  *lease*: seconds without a sign of
+    life after which a worker's jobs are given to others; a process that died is noticed sooner, within
+    *recheck*.  *recheck*: seconds after which what other processes did is seen, should the word of it be
+    lost.  *storage*: one that other parts share, instead of *path*.
+
+    The file is opened, and its tables are made, when a system opens; `EngineUnavailable` says why that
+    cannot be.
+    """
+
+    grouped = True
+    lacks = frozenset({Capability.WORKERS})
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        synchronous: Synchronous = "full",
+        lease: float = 30.0,
+        recheck: float = 1.0,
+        storage: SQLiteStorage | None = None,
+    ) -> None:
+        if not lease > 0:
+            raise ValueError(f"lease must be more than 0 seconds; got {lease!r}")
+        if (path is None) is (storage is None):
+            raise TypeError(
+                "SQLiteBroker expects the path of a file, or storage=SQLiteStorage(...)"
+            )
+        if storage is None:
+            assert path is not None
+            storage = SQLiteStorage(path, synchronous=synchronous, recheck=recheck)
+        elif not isinstance(storage, SQLiteStorage):
+            raise TypeError(f"storage expects a SQLiteStorage(path); got {storage!r}")
+        self.storage = storage
+        super().__init__()
+        self.lease = lease
+        self._boot = boot_id()
+        self._peer = ""  #: the storage's, in this life or the last one
+        self._view: View | None = None
+        self._good: frozenset[int] = frozenset()  #: our sessions
+        self._notices: tuple[tuple[int, Fence], ...] = ()  #: for them
+        self._told: set[int] = set()  #: tokens of those that were taken
+        self._turns: dict[int, Turns] = {}  #: by session
+        self._seqs: deque[int] = deque()  #: of the outbox
+        self._last_seq = 0
+
+    def default_result_backend(self) -> ResultBackend:
+        """In the same file, for a week."""
+        return SQLiteResultBackend(self.storage)
+
+    def default_schedule_source(self) -> ScheduleSource:
+        """In the same file."""
+        return SQLiteScheduleSource(self.storage)
+
+    def stores_results_of(self, backend: ResultBackend) -> bool:
+        """If it keeps them in the same file: then a result and the end of its task are one step."""
+        return isinstance(backend, SQLiteResultBackend) and backend.storage is self.storage
+
+    # --- its life ---
+
+    async def startup(self) -> None:
+        """Open the file, and take over what processes that died have left."""
+        await self.storage.open()
+        try:
+            self._view = None
+            self.outbox().clear()
+            self._seqs.clear()
+            self._last_seq = 0
+            now = self._wiring.clock()
+            former, self._peer = self._peer, self.storage.peer
+            if former != self._peer:
+                await self._do(sessions.move, now, former)
+            await self._take_over(now, 0.0)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self.storage.close()
+            raise
+
+    async def shutdown(self) -> None:
+        """Close it, unless another part uses it."""
+        await self.storage.close()
+
+    async def listen(self, changed: Callable[[], None]) -> None:
+        """Whenever another process has changed something that matters here."""
+        topics: tuple[Topic, ...] = ("tasks", "ends") if self._wiring.has_workers else ("ends",)
+        await self.storage.listen(topics, changed, self)
+
+    async def refresh(self, now: float) -> None:
+        """Look at the storage."""
+        step = partial(_look, self._law(), now, self._seen())
+        self._install(await self.storage.read(step))
+
+    async def _do(
+        self,
+        transition: Callable[Concatenate[Moment, P], T],
+        now: float,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """One step, with what it leaves to be known."""
+        law, seen = self._law(), self._seen()
+
+        def step(connection: sqlite3.Connection) -> tuple[T, View]:
+            moment = Moment(connection, law, now)
+            answer = transition(moment, *args, **kwargs)
+            moment.save()
+            return answer, look(moment, seen)
+
+        answer, view = await self.storage.write(step)
+        self._install(view)
+        return answer
+
+    def _law(self) -> Law:
+        return Law(
+            peer=self.storage.peer,
+            touch=self._touch,
+            wire=self.wire,
+            boot=self._boot,
+            steady_offset=getattr(self._wiring.clock, "steady_offset", 0.0),
+            lease=self.lease,
+        )
+
+    def _touch(self, topic: Topic) -> None:
+        self.storage.touch(topic, self)
+
+    def _seen(self) -> Seen:
+        view = self._view
+        if view is None:
+            return Seen()
+        marks = view.marks
+        room = max(0, outbox.MOST - len(self._seqs))
+        notices = -1 if self._notices else marks.notices
+        return Seen((marks.sessions, marks.lost), notices, self._last_seq, room)
+
+    @trio.lowlevel.enable_ki_protection
+    def _install(self, view: View) -> None:
+        self._view = view
+        if view.good is not None:
+            self._good = view.good
+            for session in [each for each in self._turns if each not in view.good]:
+                del self._turns[session]
+        if view.notices is not None:
+            self._notices = view.notices
+            self._told &= {fence.token for _, fence in view.notices}
+        for told in view.outbox:
+            self._seqs.append(told.seq)
+            self._last_seq = told.seq
+            self.outbox().append(outbox.outcome(told, self.wire))
+
+    # --- the way of every task ---
+
+    async def store(self, messages: Sequence[TaskMessage], now: float) -> tuple[str, ...] | None:
+        """See `queue.accepting`."""
+        written = [sent.write(message, self.wire) for message in messages]
+        return await self._do(accept, now, written)
+
+    async def claim(self, session: int, limit: int, now: float) -> tuple[Delivery, ...]:
+        """See `queue.claiming`."""
+        if session not in self._good:
+            return ()
+        claimed = await self._do(claim, now, session, limit, await self._turns_of(session, now))
+        return await self._readable(session, limit, claimed, now)
+
+    async def settle(
+        self, session: int, settlements: Sequence[Settlement], now: float
+    ) -> tuple[bool, ...]:
+        """See `queue.settling`."""
+        words = [self._word(each, anyhow=True) for each in settlements]
+        verdicts = await self._do(settle, now, session, words, self._keeping())
+        return tuple([verdict is True for verdict in verdicts])
+
+    async def perform(self, steps: Sequence[Step], now: float) -> Sequence[Any]:
+        """All of these in one step of the storage."""
+        acts: list[Act] = []
+        stored = 0
+        for step in steps:
+            if isinstance(step, Claim):
+                turns = await self._turns_of(step.session, now)
+                acts.append((Acts.CLAIM, step.session, step.limit, turns))
+            elif isinstance(step, Settle):
+                words = [self._word(each) for each in step.settlements]
+                stored += sum([word.result is not None for word in words])
+                acts.append((Acts.SETTLE, step.session, words))
+            else:
+                acts.append(self._store_act(step))
+        backend = self._backend() if stored else None
+        limit = backend.limit_now(stored) if backend is not None else None
+        if stored:
+            assert backend is not None
+            touch = partial(self.storage.touch, "results", backend)
+            answers = await self._do(perform, now, acts, self._keeping(), limit, touch)
+        else:
+            answers = await self._do(perform, now, acts, self._keeping())
+        for index, step in enumerate(steps):
+            if isinstance(step, Claim):
+                claimed = answers[index]
+                answers[index] = await self._readable(step.session, step.limit, claimed, now)
+        return answers
+
+    def _store_act(self, step: Store) -> Act:
+        try:
+            return Acts.STORE, [sent.write(message, self.wire) for message in step.messages]
+        except ActorqError as refusal:
+            return Acts.REFUSED, refusal
+
+    def _backend(self) -> SQLiteResultBackend | None:
+        backend = self.result_backend
+        if isinstance(backend, SQLiteResultBackend) and backend.storage is self.storage:
+            return backend
+        return None
+
+    def _keeping(self) -> Any:
+        backend = self._backend()
+        return None if backend is None else backend.keeping
+
+    def _word(self, settlement: Settlement, *, anyhow: bool = False) -> Word:
+        fence, ending, delay, reason, error, then, outcome, early = settlement
+        result: Any = None
+        if outcome is not None and not anyhow:
+            try:
+                result = row_of(outcome, self.wire)
+            except Exception as failure:  # noqa: BLE001 - this settlement's verdict
+                result = failure
+        following = tuple([sent.write_anyhow(each, self.wire) for each in then])
+        return Word(fence, ending, delay, reason, error, following, early, result)
+
+    async def _turns_of(self, session: int, now: float) -> Turns:
+        turns = self._turns.get(session)
+        if turns is None:
+            choice = await self._do(sessions.choice_of, now, session)
+            turns = self._turns[session] = Turns(choice)
+        return turns
+
+    async def _readable(
+        self, session: int, limit: int, claimed: Sequence[Claimed], now: float
+    ) -> tuple[Delivery, ...]:
+        """What can be read; the rest goes to the dead letters, and hurts nobody (promise 42)."""
+        readable: list[Delivery] = []
+        while claimed:
+            unreadable: list[tuple[Fence, Exception]] = []
+            for task_id, attempt, token, failures, alias, data in claimed:
+                fence = Fence(task_id, attempt, token)
+                try:
+                    message = sent.read(data, task_id, alias, self.wire)
+                except EnvelopeError as error:
+                    log.warning("task %s cannot be decoded: %s", task_id, error)
+                    unreadable.append((fence, error))
+                else:
+                    readable.append(Delivery(message, fence, failures))
+            if not unreadable:
+                break
+            await self._do(bury_unreadable, now, unreadable, session)
+            turns = await self._turns_of(session, now)
+            claimed = await self._do(claim, now, session, limit - len(readable), turns)
+        return tuple(readable)
+
+    async def locate(self, task_id: str) -> str:
+        """See `queue.looking`."""
+        return await self.storage.read(lambda connection: looking.locate(connection, task_id))
+
+    async def statistics_of_queue(self) -> QueueStatistics:
+        """See `queue.looking`."""
+        law, now, seen = self._law(), self._wiring.clock(), self._seen()
+
+        def step(connection: sqlite3.Connection) -> tuple[QueueStatistics, View]:
+            return looking.statistics(connection), look(Moment(connection, law, now), seen)
+
+        counted, view = await self.storage.read(step)
+        self._install(view)
+        return counted
+
+    def claimable(self) -> bool:
+        """Whether a claim might find something."""
+        return self._view is not None and self._view.claimable
+
+    def has_leases(self) -> bool:
+        """Whether any job is leased, in any process."""
+        return self._view is not None and self._view.leased
+
+    # --- sessions ---
+
+    async def open_session(self, worker: str, now: float, queues: QueueChoice | None = None) -> int:
+        """See `queue.sessions`."""
+        session = await self._do(sessions.open_session, now, worker, queues)
+        self._turns[session] = Turns(queues)
+        return session
+
+    async def extend(self, session: int, now: float) -> float | None:
+        """Until when; None if it was lost."""
+        return now + self.lease if await self._do(sessions.renew, now, session) else None
+
+    async def lapse(self, now: float, late: float) -> None:
+        """Take back the jobs of sessions that are over, in any process."""
+        await self._take_over(now, late)
+
+    async def _take_over(self, now: float, late: float) -> None:
+        """From sessions whose lease is over, and from processes that have died."""
+        peers = await self.storage.read(sessions.peers)
+        dead = await self.storage.dead_peers(peers - {self.storage.peer}) if peers else set()
+        await self._do(sessions.lapse, now, late, dead)
+
+    def has_session(self, session: int) -> bool:
+        """Whether a session of ours is still good."""
+        return session in self._good
+
+    def sessions_ended(self) -> int:
+        """How many have ended in all."""
+        return 0 if self._view is None else self._view.marks.lost
+
+    # --- ends that no worker reports ---
+
+    async def published(self, count: int) -> None:
+        """They are stored: out of the table, too."""
+        seqs = [self._seqs[index] for index in range(count)]
+        await self._do(outbox.stored, self._wiring.clock(), seqs)
+        for _ in range(count):
+            self._seqs.popleft()
+            self.outbox().popleft()
+        if not self._seqs:
+            await self.refresh(self._wiring.clock())  # there may be more than was read
+
+    # --- time ---
+
+    def next_due(self) -> float | None:
+        """When `promote` has something to do."""
+        return None if self._view is None else self._view.due
+
+    async def promote(self, now: float) -> None:
+        """In slices: others want to write, too."""
+        due = self.next_due()
+        if due is None or due > now:
+            await self.refresh(now)
+            due = self.next_due()
+            if due is None or due > now:
+                return
+        while await self._do(requests.promote, now):
+            pass
+
+    # --- by request ---
+
+    async def revoke(self, task_id: str, now: float) -> bool | None:
+        """See `queue.requests`."""
+        return await self._do(requests.revoke, now, task_id)
+
+    async def ending(self, task_id: str) -> Ending | None:
+        """How a task ended."""
+        return await self.storage.read(lambda connection: looking.ending_of(connection, task_id))
+
+    def has_notices(self) -> bool:
+        """Whether anything is to be told to a session of ours."""
+        return any(fence.token not in self._told for _, fence in self._notices)
+
+    def take_notices(self, session: int) -> tuple[Notice, ...]:
+        """What is to be told to a session."""
+        fences = [
+            fence
+            for holder, fence in self._notices
+            if holder == session and fence.token not in self._told
+        ]
+        self._told.update([fence.token for fence in fences])
+        return tuple([Notice(fence, "cancelled") for fence in fences])
+
+    async def release(self, task_name: str) -> None:
+        """What was parked for this name may be claimed."""
+        parked = partial(looking.is_parked, task_name=task_name)
+        if await self.storage.read(parked):
+            await self._do(requests.release, self._wiring.clock(), task_name)
+
+    async def dead_tasks(self) -> tuple[DeadTask, ...]:
+        """The dead letters, oldest first."""
+        rows = await self.storage.read(partial(looking.dead_rows, task_id=None))
+        return tuple([looking.dead_task(row, self.wire) for row in rows])
+
+    async def dead_task(self, task_id: str) -> DeadTask | None:
+        """One of them."""
+        rows = await self.storage.read(partial(looking.dead_rows, task_id=task_id))
+        return looking.dead_task(rows[0], self.wire) if rows else None
+
+    async def replay(
+        self, pairs: Sequence[tuple[str, TaskMessage]], now: float
+    ) -> tuple[str | None, ...]:
+        """See `queue.requests`."""
+        written = [(task_id, sent.write(message, self.wire)) for task_id, message in pairs]
+        return await self._do(requests.replay, now, written)
+
+    async def purge_dead(self, task_ids: Sequence[str] | None) -> int:
+        """Forget dead letters."""
+        return await self._do(requests.purge_dead, self._wiring.clock(), task_ids)
+
+    async def queued_tasks(self, queue: str | None, limit: int) -> tuple[QueuedTask, ...]:
+        """Tasks that have not ended, the first accepted first."""
+        rows = await self.storage.read(partial(looking.queued_rows, queue=queue, limit=limit))
+        return tuple([looking.queued_task(row, self.wire) for row in rows])
+
+    async def purge(self, queue: str, now: float) -> int:
+        """In slices, of what is there now."""
+        upto = await self.storage.read(looking.last_id)
+        gone = 0
+        while some := await self._do(requests.purge, now, queue, upto):
+            gone += some
+        return gone
+
+    async def set_paused(self, queue: str, *, paused: bool) -> None:
+        """Give nothing of a queue to workers any more, or do so again."""
+        await self._do(requests.set_paused, self._wiring.clock(), queue, paused=paused)
+
+
+def _look(law: Law, now: float, seen: Seen, connection: sqlite3.Connection) -> View:
+    return look(Moment(connection, law, now), seen)

@@ -1,0 +1,185 @@
+"""Looking: what can be seen of the queue."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any, Final, NamedTuple
+
+from actorq.engines.sqlite.queue.moment import Marks, Moment
+from actorq.engines.sqlite.queue.outbox import MOST, Told, after
+from actorq.engines.sqlite.queue.sent import shown
+from actorq.engines.sqlite.queue.tables import CLAIMABLE, EXPIRING
+from actorq.message import Fence
+from actorq.protocol import DeadTask, Ending, QueuedTask, QueueStatistics
+from actorq.wire import Wire
+
+
+def locate(connection: sqlite3.Connection, task_id: str) -> str:
+    """Where a task is."""
+    query = "select coalesce(held, state) from actorq_tasks where task_id = ?"
+    row = connection.execute(query, (task_id,)).fetchone()
+    if row is not None:
+        return str(row[0])
+    if _one(connection, "select 1 from actorq_dead where task_id = ?", task_id):
+        return "dead"
+    if _one(connection, "select 1 from actorq_ended where task_id = ?", task_id):
+        return "done"
+    query = "select ending from actorq_steps where task_id = ?"
+    row = connection.execute(query, (task_id,)).fetchone()
+    if row is None:
+        return "unknown"
+    if row[0] is None:
+        return "pending"
+    return "dead" if Ending(row[0]) is Ending.DEAD else "done"
+
+
+def ending_of(connection: sqlite3.Connection, task_id: str) -> Ending | None:
+    """How a task ended; None while it is live, or if that is not known."""
+    if _one(connection, "select 1 from actorq_dead where task_id = ?", task_id):
+        return Ending.DEAD
+    for table in ("actorq_ended", "actorq_steps"):
+        ending = _one(connection, f"select ending from {table} where task_id = ?", task_id)
+        if ending is not None:
+            return Ending(ending)
+    return None
+
+
+def _one(connection: sqlite3.Connection, query: str, *arguments: object) -> Any:
+    row = connection.execute(query, arguments).fetchone()
+    return None if row is None else row[0]
+
+
+def statistics(connection: sqlite3.Connection) -> QueueStatistics:
+    """How many tasks are where."""
+    places = dict.fromkeys(("scheduled", "ready", "parked", "limited", "paced", "leased"), 0)
+    queues: dict[str, int] = {}
+    for queue, place, n in connection.execute("select queue, place, n from actorq_counts"):
+        places[place] += n
+        queues.setdefault(queue, 0)
+        if place not in ("scheduled", "leased"):
+            queues[queue] += n
+    query = "select done, dead, refused from actorq_marks"
+    done, dead, refused = connection.execute(query).fetchone()
+    limited = places["limited"] + places["paced"]
+    return QueueStatistics(
+        scheduled=places["scheduled"],
+        ready=places["ready"] + places["parked"] + limited,
+        parked=places["parked"],
+        limited=limited,
+        leased=places["leased"],
+        done=done,
+        dead=dead,
+        refused=refused,
+        queues=queues,
+        paused=frozenset([q for (q,) in connection.execute("select queue from actorq_paused")]),
+    )
+
+
+def is_parked(connection: sqlite3.Connection, task_name: str) -> bool:
+    """Whether a task of this name waits for somebody who knows it."""
+    query = "select 1 from actorq_tasks where held = 'parked' and name = ?"
+    return bool(_one(connection, query, task_name))
+
+
+def last_id(connection: sqlite3.Connection) -> int:
+    """Of what was accepted last."""
+    return _one(connection, "select max(id) from actorq_tasks") or 0
+
+
+_DEAD: Final = (
+    "select reason, attempts, error, died, message, task_id, alias, name, queue from actorq_dead"
+)
+
+
+def dead_rows(connection: sqlite3.Connection, task_id: str | None) -> list[Any]:
+    """One dead letter, or all, the oldest first."""
+    if task_id is not None:
+        return connection.execute(f"{_DEAD} where task_id = ?", (task_id,)).fetchall()
+    return connection.execute(f"{_DEAD} order by seq").fetchall()
+
+
+def dead_task(row: Any, wire: Wire) -> DeadTask:
+    """In Trio's thread."""
+    reason, attempts, error, died, data, task_id, alias, name, queue = row
+    message = shown(data, task_id, alias, wire, name=name, queue=queue)
+    return DeadTask(message, reason, attempts, None if error is None else json.loads(error), died)
+
+
+def queued_rows(connection: sqlite3.Connection, queue: str | None, limit: int) -> list[Any]:
+    """Tasks that have not ended, the first accepted first."""
+    columns = "message, task_id, alias, name, queue, coalesce(held, state), attempt"
+    where = "" if queue is None else "where queue = :queue"
+    query = f"select {columns} from actorq_tasks {where} order by id limit :limit"
+    return connection.execute(query, {"queue": queue, "limit": limit}).fetchall()
+
+
+def queued_task(row: Any, wire: Wire) -> QueuedTask:
+    """In Trio's thread."""
+    data, task_id, alias, name, queue, where, attempts = row
+    return QueuedTask(shown(data, task_id, alias, wire, name=name, queue=queue), where, attempts)
+
+
+# --- what a broker answers from without asking the storage ---
+
+
+class Seen(NamedTuple):
+    """What a broker object has seen of what it need not read again."""
+
+    sessions: tuple[int, int] = (-1, -1)  #: how many were opened and have ended
+    notices: int = -1
+    outbox: int = 0  #: the last number
+    room: int = MOST  #: for more of it
+
+
+class View(NamedTuple):
+    """How things were at the end of a step."""
+
+    claimable: bool
+    leased: bool
+    due: float | None
+    marks: Marks
+    good: frozenset[int] | None  #: our sessions; None: as they were
+    notices: tuple[tuple[int, Fence], ...] | None  #: for our sessions; None: as they were
+    outbox: tuple[Told, ...]  #: what is new there
+
+
+#: One look-up each, however many tasks there are.
+_VIEW: Final = f"""select
+    exists (select 1 from actorq_tasks where {CLAIMABLE}),
+    exists (select 1 from actorq_paused),
+    exists (select 1 from actorq_tasks where state = 'leased'),
+    (select min(due) from actorq_tasks where state = 'scheduled'),
+    (select min(expires) from actorq_tasks where {EXPIRING})"""
+_UNPAUSED: Final = """select exists (select 1 from actorq_counts where place = 'ready' and n > 0
+    and queue not in (select queue from actorq_paused))"""
+_NOTICES: Final = """select session, task_id, attempt, token from actorq_tasks
+    where cancelled = 1 and session in (select id from actorq_sessions where peer = ?)"""
+
+
+def look(moment: Moment, seen: Seen) -> View:
+    """How things are now."""
+    claimable, paused, leased, *dues = moment.execute(_VIEW).fetchone()
+    if claimable and paused:
+        (claimable,) = moment.execute(_UNPAUSED).fetchone()
+    dues.append(moment.gates.next_wake())
+    marks = moment.marks
+    good: frozenset[int] | None = None
+    notices: tuple[tuple[int, Fence], ...] | None = None
+    peer = moment.law.peer
+    if seen.sessions != (marks.sessions, marks.lost):
+        query = "select id from actorq_sessions where peer = ?"
+        good = frozenset([session for (session,) in moment.execute(query, (peer,))])
+    if seen.notices != marks.notices:
+        notices = tuple(
+            [(session, Fence(*fence)) for session, *fence in moment.execute(_NOTICES, (peer,))]
+        )
+    return View(
+        claimable=bool(claimable),
+        leased=bool(leased),
+        due=min([due for due in dues if due is not None], default=None),
+        marks=marks,
+        good=good,
+        notices=notices,
+        outbox=tuple(after(moment, seen.outbox, seen.room)) if seen.room else (),
+    )

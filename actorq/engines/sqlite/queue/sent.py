@@ -1,0 +1,81 @@
+"""A message on its way into the tables, and out of them again.
+
+Written and read in Trio's thread; the step that stores it needs nothing but this.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import attrs
+
+from actorq.engines.memory.sealed import Sealed
+from actorq.engines.sqlite.queue.entry import Bounds
+from actorq.errors import ActorqError, EnvelopeError
+from actorq.message import TaskMessage
+from actorq.options import TaskOptions
+from actorq.wire import Wire
+
+
+class Sent(NamedTuple):
+    """What the columns are made of."""
+
+    task_id: str
+    data: bytes | str  #: the message; as text: why it could not be written
+    message: TaskMessage
+    bounds: Bounds | None
+    alias: str | None = None  #: the id in *data*, if it is kept under another one
+
+    @property
+    def is_plain(self) -> bool:
+        """Nothing is to be found out before it is stored, but whether its id is known."""
+        return self.bounds is None
+
+
+def write(message: TaskMessage, wire: Wire) -> Sent:
+    """`NotSerializable` or `MessageTooLarge`."""
+    sealed = message.args[0] if message.args else None
+    if isinstance(sealed, Sealed):  # a dead letter that could not be read, replayed
+        alias = None if sealed.task_id == message.task_id else sealed.task_id
+        return Sent(message.task_id, sealed.data, message, bounds_of(message), alias)
+    return Sent(message.task_id, wire.encode_message(message), message, bounds_of(message))
+
+
+def write_anyhow(message: TaskMessage, wire: Wire) -> Sent:
+    """If that fails nobody can be told, so it is found out when it is read."""
+    try:
+        return write(message, wire)
+    except ActorqError as error:
+        said = f"could not be written: {error}"
+        return Sent(message.task_id, said, message, bounds_of(message))
+
+
+def bounds_of(message: TaskMessage) -> Bounds | None:
+    """None for most."""
+    terms = message.terms
+    if terms is None or not (terms.unique or terms.permits or terms.paces or terms.chain):
+        return None
+    steps = tuple([step.task_id for step in terms.chain])
+    return Bounds(terms.unique, terms.permits, terms.paces, steps)
+
+
+def read(data: bytes | str, task_id: str, alias: str | None, wire: Wire) -> TaskMessage:
+    """The message that was stored; `EnvelopeError` that says why it cannot be read."""
+    if isinstance(data, str):
+        raise EnvelopeError(data)
+    message = wire.decode_message(data, alias or task_id)
+    return message if alias is None else attrs.evolve(message, task_id=task_id)
+
+
+def shown(
+    data: bytes | str, task_id: str, alias: str | None, wire: Wire, **known: Any
+) -> TaskMessage:
+    """For who looks: as it was, or if it cannot be read, what is *known* of it."""
+    try:
+        return read(data, task_id, alias, wire)
+    except EnvelopeError:
+        kept = data if isinstance(data, bytes) else data.encode()
+        options = TaskOptions(queue=known["queue"])
+        return TaskMessage(
+            task_id, known["name"], (Sealed(kept, alias or task_id, b""),), {}, options
+        )

@@ -1,0 +1,172 @@
+"""Sessions: which workers hold a lease, until when, and what becomes of their jobs when they end.
+
+Leases are kept on the machine's steady clock: all its processes have that in common, and no leap of the
+wall clock moves it.  It begins anew when the machine does, so a session of another boot is over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+from collections.abc import Collection
+from typing import Final
+
+from actorq.engines.sqlite.queue.ends import (
+    CANCELLED_BETWEEN,
+    bury,
+    end_unreported,
+    expire,
+    report,
+    take_out,
+)
+from actorq.engines.sqlite.queue.entry import COLUMNS, Entry
+from actorq.engines.sqlite.queue.moment import Moment, rows_of
+from actorq.engines.sqlite.queue.outbox import take_over
+from actorq.errors import TaskCancelled, WorkerLost
+from actorq.protocol import Ending
+from actorq.queue_choice import QueueChoice
+from actorq.remote_error import dump_error
+
+
+_HOST: Final = socket.gethostname()
+
+
+def open_session(moment: Moment, worker: str, choice: QueueChoice | None) -> int:
+    """A new one; the older ones of this worker end."""
+    older = "select id from actorq_sessions where worker = ?"
+    for (session,) in moment.execute(older, (worker,)).fetchall():
+        end_session(moment, session)
+    moment.marks.sessions += 1
+    session = moment.marks.sessions
+    law, now = moment.law, moment.now
+    until = now + law.steady_offset + law.lease
+    moment.execute(
+        "insert into actorq_sessions "
+        "(id, worker, peer, pid, host, boot, queues, until, since, beat) "
+        "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(session, worker, law.peer, os.getpid(), _HOST, law.boot, _dumped(choice), until),
+            *(now, now),
+        ),
+    )
+    return session
+
+
+def choice_of(moment: Moment, session: int) -> QueueChoice | None:
+    """The queues that it serves."""
+    query = "select queues from actorq_sessions where id = ?"
+    row = moment.execute(query, (session,)).fetchone()
+    if row is None or row[0] is None:
+        return None
+    plain = json.loads(row[0])
+    weights = plain["weights"]
+    return QueueChoice(tuple(plain["names"]), None if weights is None else tuple(weights))
+
+
+def _dumped(choice: QueueChoice | None) -> str | None:
+    return None if choice is None else json.dumps(choice._asdict())
+
+
+def renew(moment: Moment, session: int) -> bool:
+    """Its lease begins anew; False if it has ended."""
+    until = moment.now + moment.law.steady_offset + moment.law.lease
+    query = "update actorq_sessions set until = ?, beat = ? where id = ?"
+    return moment.execute(query, (until, moment.now, session)).rowcount > 0
+
+
+def lapse(moment: Moment, late: float, dead: Collection[str]) -> None:
+    """End the sessions whose lease is over while jobs depended on it, and those of the dead.
+
+    Ours are forgiven first for being *late*: nobody here could renew them (35).
+    """
+    law = moment.law
+    if late:
+        query = "update actorq_sessions set until = until + ? where peer = ?"
+        moment.execute(query, (late, law.peer))
+    over = [
+        session
+        for (session,) in moment.execute(
+            "select id from actorq_sessions where boot <> ? or until <= ? and exists "
+            "(select 1 from actorq_tasks where session = actorq_sessions.id and state = 'leased')",
+            (law.boot, moment.now + law.steady_offset),
+        )
+    ]
+    if dead:
+        query = "select id from actorq_sessions where peer in ({})"
+        over += [session for (session,) in rows_of(moment.connection, query, dead)]
+    for session in dict.fromkeys(over):
+        end_session(moment, session)
+    take_over(moment, dead)
+
+
+def move(moment: Moment, former: str) -> None:
+    """What was this object's in its last life is so in this one."""
+    for table in ("actorq_sessions", "actorq_outbox"):
+        moment.execute(f"update {table} set peer = ? where peer = ?", (moment.law.peer, former))
+
+
+def peers(connection: sqlite3.Connection) -> set[str]:
+    """The storage objects that have sessions, or ends to store."""
+    query = "select peer from actorq_sessions union select peer from actorq_outbox"
+    return {peer for (peer,) in connection.execute(query)}
+
+
+def end_session(moment: Moment, session: int) -> None:
+    """Its jobs are available to others at once."""
+    moment.execute("delete from actorq_sessions where id = ?", (session,))
+    moment.marks.lost += 1
+    query = (
+        f"select {COLUMNS} from actorq_tasks where session = ? and state = 'leased' order by token"
+    )
+    for row in moment.execute(query, (session,)).fetchall():
+        _take_away(moment, Entry(row))
+    moment.law.touch("ends")
+    moment.law.touch("tasks")
+
+
+def _take_away(moment: Moment, entry: Entry) -> None:
+    deliveries = entry.attempt - entry.requeues
+    give_back(moment, entry)
+    if entry.cancelled:
+        error = TaskCancelled(CANCELLED_BETWEEN)
+        end_unreported(moment, entry, take_out(moment, entry), error, Ending.CANCELLED)
+    elif deliveries >= entry.deliveries:
+        lost = WorkerLost(
+            f"task {entry.task_id} was delivered {deliveries} times and no worker lived to report "
+            f"its end"
+        )
+        message = take_out(moment, entry)
+        report(moment, entry, message, lost)
+        bury(moment, entry, message, str(lost), dump_error(lost))
+    else:
+        make_ready(moment, entry)
+
+
+def give_back(moment: Moment, entry: Entry) -> None:
+    """A task runs no more: its permits are others'."""
+    if entry.bounds is not None and entry.bounds.permits:
+        moment.gates.give_back(entry.bounds, moment.now)
+
+
+def make_ready(moment: Moment, entry: Entry, *, park: bool = False) -> None:
+    """A task that was leased may be claimed again, or once somebody knows it."""
+    if entry.has_expired(moment.now):
+        expire(moment, entry)
+        return
+    put(moment, entry, "ready", held="parked" if park else None)
+
+
+def put(
+    moment: Moment, entry: Entry, state: str, *, held: str | None = None, due: float | None = None
+) -> None:
+    """Out of the lease, into *state*."""
+    moment.execute(
+        "update actorq_tasks set state = ?, held = ?, due = ?, number = ?, attempt = ?, "
+        "failures = ?, requeues = ?, session = null, token = null, since = null where id = ?",
+        (
+            *(state, held, due, entry.number, entry.attempt, entry.failures, entry.requeues),
+            entry.id,
+        ),
+    )

@@ -1,0 +1,30 @@
+"""The contract of brokers, on `SQLiteBroker`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import actorq
+from actorq.actors.broker import Broker
+from actorq.testing import BrokerContract
+
+
+pytestmark = pytest.mark.engine
+
+
+class TestSQLite(BrokerContract):
+    """In a file of each test's own."""
+
+    max_examples = 10
+
+    @staticmethod
+    def factory(folder: Path) -> actorq.SQLiteBroker:
+        """What every process makes."""
+        return actorq.SQLiteBroker(folder / "queue.db", synchronous="off")
+
+    def kill(self, broker: Broker) -> None:
+        """Its thread is gone; what it has committed stays."""
+        assert isinstance(broker, actorq.SQLiteBroker)
+        broker.storage.die()
