@@ -24,6 +24,18 @@ from actorq.errors import ActorqError, EngineUnavailable
 COMMANDS: dict[str, str] = {
     "worker": "Run tasks, in worker processes that are watched and restarted.",
     "scheduler": "Enqueue what schedules say; several may run.",
+    "enqueue": "Enqueue one call of a task.",
+    "result": "Show what a task returned, or how it failed.",
+    "watch": "Follow a task's progress to its end.",
+    "cancel": "Cancel tasks.",
+    "status": "Show queues, workers, schedules and the engine.",
+    "top": "Watch queues, workers and running jobs, live.",
+    "queue": "List, pause, resume and purge queues.",
+    "dead": "List, show, replay and purge tasks that failed for good.",
+    "schedule": "List, add, pause, resume, remove and run schedules.",
+    "doctor": "Check the configuration, the engine and the queue; say what to change.",
+    "backup": "Copy the queue's file while it is in use.",
+    "completion": "Write a shell's completion script.",
 }
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+#: Columns where there is no terminal: enough that nothing is cut off in a file or a pipe.
+WIDE = 240
+
 
 class CommandError(click.ClickException):
     """A command cannot go on: what is wrong, and lines of *advice* on what to do about it."""
@@ -59,7 +62,11 @@ class Output:
         if self._console is None:
             from rich.console import Console  # here: it takes longer than some commands
 
-            self._console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+            self._console = Console(
+                highlight=False,
+                soft_wrap=not sys.stdout.isatty(),
+                width=None if sys.stdout.isatty() else WIDE,
+            )
         return self._console
 
     def document(self, value: Any) -> None:
@@ -76,8 +83,8 @@ class Output:
 
     def text(self, *renderables: Any) -> None:
         """The answer for people: text (with rich's markup), tables, trees."""
-        if not self.json:
-            self.console.print(*renderables)
+        for renderable in () if self.json else renderables:
+            self.console.print(renderable)
 
     def lines(self, values: Iterable[Any]) -> None:
         """Many at once."""

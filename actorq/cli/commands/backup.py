@@ -1,0 +1,55 @@
+"""`actorq backup TARGET`: a copy of the queue's file, made while it is in use."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.text import Text
+
+from actorq.cli import exits
+from actorq.cli.client import ask
+from actorq.cli.finding import broker_option, find_broker
+from actorq.cli.output import CommandError, Output, json_option
+from actorq.cli.words import size, span
+
+
+if TYPE_CHECKING:
+    from actorq.system import System
+
+
+@click.command()
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@broker_option
+@json_option
+def backup(target: Path, force: bool, broker: str | None, output: Output) -> None:
+    """Copy the queue's file to TARGET while workers go on.
+
+    The copy is a moment of the queue, whole, and can be opened as it is.
+    """
+    found = find_broker(broker)
+    storage: Any = getattr(found, "storage", None)
+    if not hasattr(storage, "backup"):
+        raise CommandError(
+            f"{type(found).__name__} keeps no file that could be copied",
+            "back up its server as its documentation says",
+            exit_code=exits.USAGE,
+        )
+    if target.exists() and not force:
+        raise CommandError(f"{target} is there already", "say --force to replace it", exit_code=2)
+    target.unlink(missing_ok=True)
+    began = time.monotonic()
+
+    async def copy(_: System) -> None:
+        await storage.backup(target)
+
+    try:
+        ask(found, copy)
+    except OSError as error:
+        raise CommandError(f"cannot write {target}: {error}") from None
+    took, written = time.monotonic() - began, target.stat().st_size
+    output.document({"target": str(target), "bytes": written, "seconds": round(took, 3)})
+    output.text(Text(f"{target}  {size(written)} in {span(took)}"))
