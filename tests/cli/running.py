@@ -115,7 +115,11 @@ class Program:
 
 @asynccontextmanager
 async def running(
-    folder: Path, *arguments: str, prefix: tuple[str, ...] = (), **environment: str
+    folder: Path,
+    *arguments: str,
+    prefix: tuple[str, ...] = (),
+    stdin: int = subprocess.DEVNULL,
+    **environment: str,
 ) -> AsyncIterator[Program]:
     """`actorq ...` in *folder*, for the body; killed then if it has not ended."""
     command = [*(prefix or (sys.executable,)), "-m", "actorq", *arguments]
@@ -127,7 +131,7 @@ async def running(
                 command,
                 cwd=folder,
                 env=known,
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )

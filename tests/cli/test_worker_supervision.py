@@ -217,6 +217,12 @@ async def test_a_scheduler_of_its_own(folder: Path) -> None:
         assert await program.end() == exits.OK
 
 
+async def test_a_worker_without_tasks_says_so(folder: Path) -> None:
+    """Somebody has forgotten an import."""
+    async with running(folder, *WORKER) as program:
+        assert "worker-1 WARNING" in await program.says("jobs:broker knows no task")
+
+
 async def test_people_get_lines_with_the_name_of_the_process(folder: Path) -> None:
     """On stderr; stdout is the tasks'."""
     async with running(folder, "worker", "jobs:broker", "-p", "2", "-q", "a=3,b=1") as program:

@@ -197,6 +197,8 @@ def main() -> int:
     try:
         broker = find(orders)
         configure_logging(orders)
+        if orders.role == "worker" and not list(broker.tasks):
+            log.warning("%s knows no task: --import the modules that have them", orders.broker)
         child = Child(orders, link)
         trio.run(child.serve, broker)
     except CommandError as error:

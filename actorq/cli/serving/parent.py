@@ -13,7 +13,7 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
@@ -104,7 +104,13 @@ class Parent:
         deaths = 0
         while not self._ending.is_set():
             change = self._change
-            process = await self._seats.start(self._start, orders)
+            try:
+                process = await self._seats.start(self._start, orders)
+            except OSError as error:  # too many processes, or no memory for one more
+                if not await self._may_start_again(orders.name, f"cannot start ({error})", deaths):
+                    return
+                deaths += 1
+                continue
             await process.leaving.wait()
             if self._ending.is_set():
                 return
@@ -121,42 +127,44 @@ class Parent:
                 self._say("waiting", f"{process.name} cannot begin; waiting for a change")
                 await wait_any(change.wait, self._ending.wait)
                 continue
-            now = trio.current_time()
-            if process.ready_at is not None and now - process.ready_at >= BACKOFF.stable_after:
-                deaths = 0
-            delay = self._plan.backoff.delay(deaths, random.random())
-            deaths += 1
-            if not self._may_start_again(process, now, delay):
+            code = process.process.returncode
+            if process.ready_at is None and code == exits.USAGE and not self._was_ready:
+                self._end(exits.USAGE)  # it has said why, and it would be the same again
                 return
-            with trio.move_on_after(delay):
-                await self._ending.wait()
+            if process.has_been_ready_for(self._plan.backoff.stable_after):
+                deaths = 0
+            how = f"({process.pid}) {_how(code)}"
+            fields = {"pid": process.pid, "code": code}
+            if not await self._may_start_again(orders.name, how, deaths, **fields):
+                return
+            deaths += 1
 
-    def _may_start_again(self, process: Process, now: float, delay: float) -> bool:
-        """Note a death, and decide; the rules are the kernel's."""
-        plan, code = self._plan, process.process.returncode
-        how = _how(code)
-        fields = {"process": process.name, "pid": process.pid, "code": code}
-        if process.ready_at is None and code == exits.USAGE and not self._was_ready:
-            # it has said why, and it would be the same again
-            self._end(exits.USAGE)
-            return False
-        if self._incidents.record(now):
-            deaths = self._incidents.recent(now)
+    async def _may_start_again(self, name: str, how: str, deaths: int, **fields: Any) -> bool:
+        """Note a death, and wait as long as the rules say; False if that was one too many."""
+        plan = self._plan
+        too_many = self._incidents.record(trio.current_time())
+        recent = self._incidents.recent(trio.current_time())
+        if too_many:
             self._say(
                 "gave up",
-                f"{process.name} ({process.pid}) {how}; giving up: {deaths} deaths in "
-                f"{plan.period:g} s (--max-restarts {plan.intensity})",
+                f"{name} {how}; giving up: {recent} deaths in {plan.period:g} s "
+                f"(--max-restarts {plan.intensity})",
+                process=name,
                 **fields,
             )
             self._end(exits.FAILED)
             return False
+        delay = plan.backoff.delay(deaths, random.random())
         self._say(
             "died",
-            f"{process.name} ({process.pid}) {how}; restarting in {delay:.2f} s (death "
-            f"{self._incidents.recent(now)}, {plan.intensity} tolerated in {plan.period:g} s)",
+            f"{name} {how}; restarting in {delay:.2f} s (death {recent}, {plan.intensity} tolerated "
+            f"in {plan.period:g} s)",
+            process=name,
             restart_in=round(delay, 3),
             **fields,
         )
+        with trio.move_on_after(delay):
+            await self._ending.wait()
         return True
 
     async def _start(self, orders: Orders, task_status: trio.TaskStatus[Process]) -> None:

@@ -45,6 +45,10 @@ class Process:
         """It has not ended."""
         return self.process.returncode is None
 
+    def has_been_ready_for(self, seconds: float) -> bool:
+        """Whether it is that long ago that it said so."""
+        return self.ready_at is not None and trio.current_time() - self.ready_at >= seconds
+
     async def live(self) -> int:
         """Listen until it has ended; its exit code (that of a signal is negative)."""
         async with trio.open_nursery() as nursery:
