@@ -10,17 +10,17 @@ import logging
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import trio
 
 from actorq.actors.broker import Broker
 from actorq.actors.result_backend import ResultBackend
-from actorq.capability import Capability
 from actorq.engine import Claim, Step, Store
 from actorq.engines.memory.lease import Turns
+from actorq.engines.sqlite import whereabouts
 from actorq.engines.sqlite.peers import boot_id
 from actorq.engines.sqlite.queue import looking, outbox, requests, sent, sessions
 from actorq.engines.sqlite.queue.accepting import accept
@@ -43,6 +43,7 @@ from actorq.protocol import (
     QueueStatistics,
     Settle,
     Settlement,
+    WorkerInfo,
 )
 from actorq.queue_choice import QueueChoice
 from actorq.schedule_source import ScheduleSource
@@ -52,6 +53,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 log = logging.getLogger("actorq.broker")
+
+#: What a client hears of, and what a worker does.
+ENDS: Final[tuple[Topic, ...]] = ("ends",)
+BOTH: Final[tuple[Topic, ...]] = ("tasks", "ends")
 
 
 class SQLiteBroker(Broker):
@@ -69,7 +74,6 @@ class SQLiteBroker(Broker):
     """
 
     grouped = True
-    lacks = frozenset({Capability.WORKERS})
 
     def __init__(
         self,
@@ -142,8 +146,13 @@ class SQLiteBroker(Broker):
 
     async def listen(self, changed: Callable[[], None]) -> None:
         """Whenever another process has changed something that matters here."""
-        topics: tuple[Topic, ...] = ("tasks", "ends") if self._wiring.has_workers else ("ends",)
-        await self.storage.listen(topics, changed, self)
+        system = self._wiring.system
+        if not self._wiring.has_workers or system is None:
+            await self.storage.listen(ENDS, changed, self)
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(whereabouts.answer, self.storage, system.lines_of_jobs)
+            await self.storage.listen(BOTH, changed, self)
 
     async def refresh(self, now: float) -> None:
         """Look at the storage."""
@@ -397,6 +406,14 @@ class SQLiteBroker(Broker):
             pass
 
     # --- by request ---
+
+    async def workers(self) -> tuple[WorkerInfo, ...]:
+        """See `whereabouts_rows`."""
+        return await self.storage.read(whereabouts.workers)
+
+    async def look(self) -> Mapping[str, str]:
+        """See `whereabouts`."""
+        return await whereabouts.look(self.storage)
 
     async def revoke(self, task_id: str, now: float) -> bool | None:
         """See `queue.requests`."""
