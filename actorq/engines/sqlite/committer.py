@@ -303,6 +303,7 @@ class Committer:
             raise
         self._connection = connection
         self._data_version = _data_version(connection)
+        self._recheck_at = time.monotonic() + self._interval()
         return connection
 
     def _check(self) -> None:
@@ -319,8 +320,11 @@ class Committer:
                 keep.due = now + keep.every
                 self._keep(keep, now)
         if self.watched and now >= self._recheck_at:
-            self._recheck_at = now + (self.recheck if self.peers.push else self.recheck / 10)
+            self._recheck_at = now + self._interval()
             self._look_round()
+
+    def _interval(self) -> float:
+        return self.recheck if self.peers.push else self.recheck / 10
 
     def _keep(self, keep: Keep, now: float) -> None:
         if now - self.turned > keep.bound:
