@@ -117,3 +117,18 @@ async def test_a_migration_that_fails_leaves_the_file_as_it_was(path: Path) -> N
     assert schema.version_of(connection) == 1
     assert [row[1] for row in connection.execute("pragma table_info(made)")] == ["value"]
     assert connection.execute("select * from sqlite_master where name = 'third'").fetchall() == []
+
+
+async def test_an_older_program_that_is_still_open_stops(path: Path) -> None:
+    """Two versions of the program at once: the newer one migrates, and the older writes nothing more."""
+    older, newer = Older(path), Newer(path)
+    await older.open()
+    await older.write(lambda connection: connection.execute("insert into made values (1)").rowcount)
+    await newer.open()
+    for doing in (older.write, older.read):
+        with pytest.raises(EngineUnavailable, match=r"version 2, .* up to version 1.*newer actorq"):
+            await doing(lambda connection: connection.execute("delete from made").rowcount)
+    rows = await newer.read(lambda connection: connection.execute("select * from made").fetchall())
+    assert rows == [(1, None), (1, 2)]
+    await newer.close()
+    await older.close()

@@ -12,14 +12,11 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from actorq.engines.sqlite.connection import begin
+from actorq.engines.sqlite.connection import LOG_KEEPS, begin
 
 
-#: Rows changed, each commit counting for some, after which it is time.
-ENOUGH: Final = 4_000
-A_COMMIT: Final = 4
-#: The log's bytes below which it is not.
-SMALL: Final = 4 << 20
+#: Bytes more that the log has to grow after a checkpoint that could not empty it: somebody reads.
+MORE: Final = 4 << 20
 
 
 def has_reset_bug(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> bool:
@@ -36,21 +33,21 @@ class Checkpoints:
         self.made = 0
         self._path = path
         self._log = f"{path}-wal"
-        self._since = 0
-        self._changes = 0
+        self._next = LOG_KEEPS
         self._other: sqlite3.Connection | None = None
 
-    def due(self, connection: sqlite3.Connection) -> bool:
-        """After each transaction: whether it is time."""
-        changes = connection.total_changes
-        if changes == self._changes:
-            return False
-        self._since += A_COMMIT + changes - self._changes
-        self._changes = changes
-        if self._since < ENOUGH:
-            return False
-        self._since = 0
-        return os.stat(self._log).st_size >= SMALL
+    def due(self) -> bool:
+        """After each transaction: whether the log is too long.
+
+        The first commit after a checkpoint begins it anew, and cuts it down to what it may keep.
+        """
+        size = os.stat(self._log).st_size
+        if size <= LOG_KEEPS:
+            self._next = LOG_KEEPS
+        elif size > self._next:
+            self._next = size + MORE
+            return True
+        return False
 
     def make(self, connection: sqlite3.Connection) -> None:
         """Make one, as far as nobody reads what is older.

@@ -265,7 +265,7 @@ class Committer:
         if connection is None:
             return
         try:
-            if self._checkpoints.due(connection):
+            if self._checkpoints.due():
                 self._checkpoints.make(connection)
         except (sqlite3.Error, OSError) as why:  # the log grows; nothing is lost
             self._undo(why)
@@ -283,6 +283,8 @@ class Committer:
         if spoils_connection(error) or isinstance(error, Uncertain):
             self._connection = None
             self._checkpoints.close(connection)
+            if self._identity is not None:
+                self._identity.forget_log()
 
     # --- the file ---
 

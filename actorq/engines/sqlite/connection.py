@@ -22,8 +22,8 @@ Synchronous: TypeAlias = Literal["full", "normal", "off"]
 PATIENCE: Final = 30.0
 #: The first and the longest pause between two tries for it; SQLite's own go up to 0.1 s.
 SHORTEST, LONGEST = 0.0001, 0.005
-#: Bytes that the log (-wal) may keep when it is empty.
-LOG_KEEPS: Final = 16 << 20
+#: Bytes that the log (-wal) keeps when it begins anew, and beyond which a checkpoint is due.
+LOG_KEEPS: Final = 4 << 20
 
 
 def connect(path: Path, synchronous: Synchronous = "full") -> sqlite3.Connection:

@@ -224,6 +224,10 @@ class Identity:
         if os.stat(self.path).st_size == 0:
             raise self._gone("emptied")
 
+    def forget_log(self) -> None:
+        """The connection was closed, and its -wal file with it, if it was the last."""
+        self._log = None
+
     def _gone(self, what: str) -> EngineUnavailable:
         return EngineUnavailable(
             f"{self.path}: the file was {what} while in use; nothing was done, and nothing will be "
