@@ -281,8 +281,6 @@ def progress_after(
 
 def refuse_if_overtaken(connection: sqlite3.Connection, task_id: str, attempt: int) -> None:
     """Raise `StaleResult` if the queue in this file has given the task to a later attempt (34)."""
-    if not connection.execute("select 1 from sqlite_master where name = 'actorq_tasks'").fetchone():
-        return
     (later,) = connection.execute(
         "select exists (select 1 from actorq_tasks where task_id = ? and state = 'leased' "
         "and attempt > ?)",
