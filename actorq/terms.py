@@ -81,6 +81,8 @@ def _check_format(name: str, key: str, signature: Signature) -> None:
 
 
 def _deadline(now: float) -> float | None:
+    if not trio.lowlevel.in_trio_task():
+        return None  # a transaction in some thread: there is no deadline
     left = trio.current_effective_deadline() - trio.current_time()
     return None if left == math.inf else now + max(0.0, left)
 

@@ -33,6 +33,7 @@ from actorq.engines.sqlite.result_rows import row_of
 from actorq.engines.sqlite.results import SQLiteResultBackend
 from actorq.engines.sqlite.schedules import SQLiteScheduleSource
 from actorq.engines.sqlite.storage import SQLiteStorage, Synchronous, Topic
+from actorq.engines.sqlite.transaction import Enqueuing
 from actorq.errors import ActorqError, EnvelopeError
 from actorq.message import Delivery, Fence, TaskMessage
 from actorq.protocol import (
@@ -59,7 +60,7 @@ ENDS: Final[tuple[Topic, ...]] = ("ends",)
 BOTH: Final[tuple[Topic, ...]] = ("tasks", "ends")
 
 
-class SQLiteBroker(Broker):
+class SQLiteBroker(Enqueuing, Broker):
     """Keeps the queue in the file at *path*, for all processes of this machine that open it.
 
     Its results and schedules are kept there, too, unless `with_result_backend` or `with_schedule_source`
