@@ -18,6 +18,7 @@ from actorq.progress import TaskProgress
 from actorq.result import TaskResult
 from actorq.serialization import plain_data
 from actorq.wire import encryption as ciphers
+from actorq.wire import quick
 from actorq.wire import signing as signatures
 from actorq.wire.encryption import Encryption
 from actorq.wire.formats import JSONSerializer, Serializer
@@ -87,18 +88,26 @@ class Wire:
 
     def encode_message(self, message: TaskMessage) -> bytes:
         """A message as bytes; `NotSerializable` or `MessageTooLarge`."""
+        if self._is_bare:
+            data = quick.encoded(message)
+            if data is not None and (self.size_limit is None or len(data) <= self.size_limit):
+                return data
         return self._encode(Kind.TASK, message.task_id, message.to_dict())
 
     def decode_message(self, data: bytes, task_id: str | None = None) -> TaskMessage:
         """The message of these bytes, which is that of *task_id* if one is given."""
         written_for, plain = self._decode(Kind.TASK, data)
-        message: TaskMessage = _believed(Kind.TASK, TaskMessage.from_dict, plain)
+        message: TaskMessage = _believed(Kind.TASK, _message_of, plain)
         _check_id(written_for, message.task_id)
         _check_id(task_id, message.task_id)
         return message
 
     def encode_result(self, task_id: str, result: TaskResult[Any]) -> bytes:
         """A result as bytes; `NotSerializable` or `MessageTooLarge`."""
+        if self._is_bare:
+            data = quick.encoded_result(result)
+            if data is not None and (self.size_limit is None or len(data) <= self.size_limit):
+                return data
         return self._encode(Kind.RESULT, task_id, result.to_dict())
 
     def decode_result(
@@ -107,6 +116,9 @@ class Wire:
         """The result of *task_id*; its error as `TaskResult.from_dict` makes it."""
         written_for, plain = self._decode(Kind.RESULT, data)
         _check_id(written_for, task_id)
+        quickly = quick.result_of(plain)
+        if quickly is not None:
+            return quickly
         result: TaskResult[Any] = _believed(
             Kind.RESULT, lambda data: TaskResult.from_dict(data, declared), plain
         )
@@ -125,6 +137,15 @@ class Wire:
 
     # --- writing ---
 
+    @property
+    def _is_bare(self) -> bool:
+        """What is written is JSON, and nothing round it."""
+        return (
+            self.signing is None
+            and self.encryption is None
+            and type(self.serializer) is JSONSerializer
+        )
+
     def _encode(self, kind: Kind, task_id: str, envelope: dict[str, Any]) -> bytes:
         what, spare = _KINDS[kind]
         plain = plain_data(envelope, spare=spare)
@@ -136,7 +157,7 @@ class Wire:
         )
         self._check_size(what, len(payload))  # before it is encrypted
         signing, encryption = self.signing, self.encryption
-        if signing is None and encryption is None and type(self.serializer) is JSONSerializer:
+        if self._is_bare:
             return payload
         header = Header(kind, self.serializer.name, task_id)
         if signing is not None:
@@ -284,13 +305,20 @@ def packed(serializer: Serializer, plain: Any) -> bytes:
 def unpacked(serializer: Serializer, data: bytes, *, spare: int) -> Any:
     """The plain data of these bytes; `EnvelopeError` if they are not of this format, or not plain."""
     try:
-        return plain_data(serializer.loads(data), spare=spare)
+        loaded = serializer.loads(data)
+        if type(serializer) is JSONSerializer and quick.is_surely_plain(data):
+            return loaded
+        return plain_data(loaded, spare=spare)
     except RecursionError:
         raise EnvelopeError("it is nested too deep to be read") from None
     except NotSerializable as error:
         raise EnvelopeError(f"it holds what is no plain data: {_short(error)}") from None
     except Exception as error:
         raise EnvelopeError(f"it is no {serializer.name}: {_short(error)}") from error
+
+
+def _message_of(plain: Any) -> TaskMessage:
+    return quick.message_of(plain) or TaskMessage.from_dict(plain)
 
 
 def _believed(kind: Kind, read: Callable[[Any], Any], plain: Any) -> Any:
