@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-thorough verify check lint types bench docs clean
+.PHONY: demo web test test-thorough verify check lint types bench docs clean
 
 # The demo needs only the package itself; tests and checks need the development tools as well.
 $(BIN)/.installed: pyproject.toml
@@ -19,6 +19,15 @@ $(BIN)/.dev: $(BIN)/.installed
 
 demo: $(BIN)/.installed
 	@$(BIN)/python examples/index_tree.py $(ARGS)
+
+$(BIN)/.web: $(BIN)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[cli]' --group web
+	@touch $@
+
+# the web application of examples/web, with its workers: ARGS="--port 8080 --processes 4"
+web: $(BIN)/.web
+	@$(BIN)/python examples/web/start.py $(ARGS)
 
 test: $(BIN)/.dev
 	@$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
@@ -43,7 +52,7 @@ types: $(BIN)/.dev
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(BIN)/.dev
-	@$(BIN)/python benchmarks/run.py $(ARGS)
+	@$(BIN)/python benchmarks/start.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
