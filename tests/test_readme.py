@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYTHON_BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 CONSOLE_BLOCKS = re.findall(r"^```console\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-EXAMPLES = [path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("examples/*.py"))]
+EXAMPLES = [path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("examples/**/*.py"))]
 
 
 def occurs(block: str, program: str) -> bool:

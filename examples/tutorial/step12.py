@@ -18,7 +18,7 @@ async def resize(photo: str) -> None:
 async def render_film(ctx: actorq.Context = actorq.Depends()) -> None:
     print("rendering, attempt", ctx.attempt)
     try:
-        await trio.sleep(5)
+        await trio.sleep(2)
     except trio.Cancelled:
         print("the film is cut off")
         raise
@@ -33,7 +33,7 @@ async def main() -> None:
         print("the body ends")
     print("the system is closed")
 
-    # this broker object still has what was given back, and a new system goes on with it
+    # what was given back is still there, and a new system goes on with it
     async with actorq.open_system(broker) as sys:
         await sys.handle(film.task_id).wait_result()
 
