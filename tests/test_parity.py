@@ -124,6 +124,7 @@ CALLS = (
     actorq.cron,
     actorq.every,
     actorq.InMemoryResultBackend,
+    actorq.SQLiteBroker,
     actorq.middlewares.SimpleRetry,
 )
 TABLES = [*sorted((ROOT / "docs").glob("coming-from-*.md")), ROOT / "docs" / "parity.md"]
