@@ -158,7 +158,10 @@ class SQLiteBroker(Enqueuing, Broker):
     async def refresh(self, now: float) -> None:
         """Look at the storage."""
         step = partial(_look, self._law(), now, self._seen())
-        self._install(await self.storage.read(step))
+        view = await self.storage.read(step)
+        self._install(view)
+        if view.orphaned:
+            await self._take_over(now, 0.0)
 
     async def _do(
         self,

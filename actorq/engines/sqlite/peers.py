@@ -26,11 +26,14 @@ from typing import Final
 from weakref import WeakSet
 
 
-#: Who has the file open: a row goes when its process closes the file, or was found dead.
+#: Who has the file open: a row goes when its process closes the file; who was found dead is kept for a
+#: while, for whoever takes over what it held.
 TABLES: Final = (
     "create table actorq_peers (peer text primary key, boot text not null, pid integer not null,"
-    " since real not null) without rowid",
+    " since real not null, died real) without rowid",
 )
+#: Seconds for which it is known who has died.
+DEAD_KEPT: Final = 24 * 3600.0
 #: What stands for each topic in a socket's name.
 LETTERS: Final = {
     "tasks": "t",
@@ -89,9 +92,11 @@ class Peers:
 
     def sign_on(self, connection: sqlite3.Connection) -> None:
         """Be known as living; in the transaction that is open."""
+        now = time.time()
+        connection.execute("delete from actorq_peers where died < ?", (now - DEAD_KEPT,))
         connection.execute(
-            "insert or replace into actorq_peers values (?, ?, ?, ?)",
-            (self.me, boot_id(), os.getpid(), time.time()),
+            "insert or replace into actorq_peers (peer, boot, pid, since) values (?, ?, ?, ?)",
+            (self.me, boot_id(), os.getpid(), now),
         )
         if self._life is None:
             self._life = self._bound(f"{self.me}.life")
@@ -240,8 +245,9 @@ class Peers:
 
     def forget(self, connection: sqlite3.Connection, dead: Collection[str]) -> None:
         """They have died: in the transaction that is open; and their sockets are taken away."""
+        now = time.time()
         connection.executemany(
-            "delete from actorq_peers where peer = ?", [(each,) for each in dead]
+            "update actorq_peers set died = ? where peer = ?", [(now, each) for each in dead]
         )
         for name in self._others():
             if name.split(".")[0] in dead:
@@ -251,7 +257,8 @@ class Peers:
 def dead_among(connection: sqlite3.Connection, peers: Peers, asked: Collection[str]) -> set[str]:
     """Which of *asked* have ended; a step."""
     here = boot_id()
-    known = dict(connection.execute("select peer, boot from actorq_peers").fetchall())
+    query = "select peer, boot from actorq_peers where died is null"
+    known = dict(connection.execute(query).fetchall())
     return {
         each
         for each in asked

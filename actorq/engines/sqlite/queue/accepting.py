@@ -45,8 +45,11 @@ def accept(moment: Moment, sent: Sequence[Sent]) -> tuple[str, ...] | None:
     known = known_ids(moment, [each.task_id for each in sent])
     _check_calls(moment, sent, known)
     if not any(each.bounds is not None and each.bounds.unique is not None for each in sent):
-        fresh = {each.task_id: each for each in reversed(sent) if each.task_id not in known}
-        _insert(moment, list(reversed(fresh.values())))
+        fresh: dict[str, Sent] = {}
+        for each in sent:
+            if each.task_id not in known:
+                fresh.setdefault(each.task_id, each)
+        _insert(moment, list(fresh.values()))
         return None
     _check_keys(moment, sent, known)
     stand_ins: dict[str, str] = {}

@@ -137,6 +137,7 @@ class View(NamedTuple):
 
     claimable: bool
     leased: bool
+    orphaned: bool  #: processes have died and left something
     due: float | None
     marks: Marks
     good: frozenset[int] | None  #: our sessions; None: as they were
@@ -149,6 +150,10 @@ _VIEW: Final = f"""select
     exists (select 1 from actorq_tasks where {CLAIMABLE}),
     exists (select 1 from actorq_paused),
     exists (select 1 from actorq_tasks where state = 'leased'),
+    exists (select 1 from actorq_sessions
+        where peer in (select peer from actorq_peers where died is not null))
+    or exists (select 1 from actorq_outbox
+        where peer not in (select peer from actorq_peers where died is null)),
     (select min(due) from actorq_tasks where state = 'scheduled'),
     (select min(expires) from actorq_tasks where {EXPIRING})"""
 _UNPAUSED: Final = """select exists (select 1 from actorq_counts where place = 'ready' and n > 0
@@ -159,7 +164,7 @@ _NOTICES: Final = """select session, task_id, attempt, token from actorq_tasks
 
 def look(moment: Moment, seen: Seen) -> View:
     """How things are now."""
-    claimable, paused, leased, *dues = moment.execute(_VIEW).fetchone()
+    claimable, paused, leased, orphaned, *dues = moment.execute(_VIEW).fetchone()
     if claimable and paused:
         (claimable,) = moment.execute(_UNPAUSED).fetchone()
     dues.append(moment.gates.next_wake())
@@ -177,6 +182,7 @@ def look(moment: Moment, seen: Seen) -> View:
     return View(
         claimable=bool(claimable),
         leased=bool(leased),
+        orphaned=bool(orphaned),
         due=min([due for due in dues if due is not None], default=None),
         marks=marks,
         good=good,

@@ -76,6 +76,17 @@ def renew(moment: Moment, session: int) -> bool:
     return moment.execute(query, (until, moment.now, session)).rowcount > 0
 
 
+#: Of a machine's earlier life; of a process that died; over, with jobs; over, of a process that is gone.
+_OVER: Final = """select id from actorq_sessions where boot <> ?
+    or peer in (select peer from actorq_peers where died is not null)
+    or (until <= ? and exists (select 1 from actorq_tasks
+        where session = actorq_sessions.id and state = 'leased'))
+    or (until <= ? and peer not in (select peer from actorq_peers))"""
+#: Whose ends nobody stores any more.
+_LEFT: Final = """select distinct peer from actorq_outbox
+    where peer <> ? and peer not in (select peer from actorq_peers where died is null)"""
+
+
 def lapse(moment: Moment, late: float, dead: Collection[str]) -> None:
     """End the sessions whose lease is over while jobs depended on it, and those of the dead.
 
@@ -85,20 +96,19 @@ def lapse(moment: Moment, late: float, dead: Collection[str]) -> None:
     if late:
         query = "update actorq_sessions set until = until + ? where peer = ?"
         moment.execute(query, (late, law.peer))
-    over = [
-        session
-        for (session,) in moment.execute(
-            "select id from actorq_sessions where boot <> ? or until <= ? and exists "
-            "(select 1 from actorq_tasks where session = actorq_sessions.id and state = 'leased')",
-            (law.boot, moment.now + law.steady_offset),
-        )
-    ]
+    steady = moment.now + law.steady_offset
+    over = [session for (session,) in moment.execute(_OVER, (law.boot, steady, steady))]
     if dead:
-        query = "select id from actorq_sessions where peer in ({})"
+        # not of those that closed the file in order: a broker that crashed opens it again at once
+        query = (
+            "select id from actorq_sessions where peer in ({}) "
+            "and peer in (select peer from actorq_peers)"
+        )
         over += [session for (session,) in rows_of(moment.connection, query, dead)]
     for session in dict.fromkeys(over):
         end_session(moment, session)
-    take_over(moment, dead)
+    left = [peer for (peer,) in moment.execute(_LEFT, (law.peer,))]
+    take_over(moment, {*left, *dead})
 
 
 def move(moment: Moment, former: str) -> None:

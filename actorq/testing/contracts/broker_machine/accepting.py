@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import trio
 from hypothesis import strategies as st
@@ -72,7 +72,7 @@ class Accepting(Looks):
                 if (
                     [reference.where(i) for i in self.ids] == where
                     and not any(differ(a, b) for a, b in zip(got, expected, strict=True))
-                    and listed in (None, order_of(reference.queue.tasks(None, MANY)))
+                    and listed in (None, messages_of(reference.queue.tasks(None, MANY)))
                 ):
                     self.reference = reference
                     return
@@ -80,11 +80,11 @@ class Accepting(Looks):
 
         self.step(39, program)
 
-    async def listed(self) -> list[str] | None:
-        """The order in which they were accepted, if the engine can say."""
+    async def listed(self) -> list[dict[str, Any]] | None:
+        """What was accepted, in which order, if the engine can say."""
         if not self.has(Capability.LISTING):
             return None
-        return order_of(await self.host.first.broker.queued_tasks(None, MANY))
+        return messages_of(await self.host.first.broker.queued_tasks(None, MANY))
 
     def messages(self, calls: list[Sent]) -> list[TaskMessage]:
         """Whether two calls of an id differ when it has ended, an engine may see or not."""
@@ -115,9 +115,9 @@ class Accepting(Looks):
         return [each.task_id for each in messages] if answer is None else list(answer)
 
 
-def order_of(tasks: Iterable[QueuedTask]) -> list[str]:
-    """Their ids."""
-    return [each.message.task_id for each in tasks]
+def messages_of(tasks: Iterable[QueuedTask]) -> list[dict[str, Any]]:
+    """As plain data."""
+    return [each.message.to_dict() for each in tasks]
 
 
 def differ(got: Answer, expected: Answer) -> bool:
