@@ -6,6 +6,8 @@ import os
 import signal
 import sqlite3
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -162,27 +164,40 @@ async def test_the_file_is_gone(
             assert "cut off" in program.err.seen
 
 
-@pytest.mark.parametrize("busy", [False, True])
+@FIRST
+async def test_idle_and_the_file_is_locked(folder: Path, first: signal.Signals) -> None:
+    """There is nothing to be written that others would miss: it ends."""
+    async with customer(folder), running(folder, *WORKER, *LONG) as program:
+        await program.event("ready")
+        with locked(folder):
+            assert await end_at_once(program, first) == exits.OK
+
+
 @pytest.mark.parametrize("numbers", [(TERM,), (INT, TERM)])
-async def test_the_file_is_locked(
-    folder: Path, numbers: tuple[signal.Signals, ...], busy: bool
+async def test_busy_and_the_file_is_locked(
+    folder: Path, numbers: tuple[signal.Signals, ...]
 ) -> None:
-    """By somebody who does not let go of it."""
+    """By somebody who does not let go of it: soon after the grace it ends."""
     async with customer(folder) as shop, running(folder, *WORKER, "--grace", "1") as program:
         await program.event("ready")
-        if busy:
-            await shop.system.enqueue(shop.nap, 1000.0)
-            await program.says("nap attempt=1")
-        lock = sqlite3.connect(folder / QUEUE, isolation_level=None)
-        lock.execute("begin immediate")
-        try:
+        await shop.system.enqueue(shop.nap, 1000.0)
+        await program.says("nap attempt=1")
+        with locked(folder):
             assert await end_at_once(program, *numbers, within=8.0) in (exits.OK, exits.FAILED)
-        finally:
-            lock.rollback()
-            lock.close()
-        if busy:  # given back, or taken from who has ended
-            async with running(folder, *WORKER) as other:
-                await other.says("nap attempt=")
+        async with running(folder, *WORKER) as other:  # given back, or taken from who has ended
+            await other.says("nap attempt=")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """The file's write lock is somebody's who does nothing with it."""
+    connection = sqlite3.connect(folder / QUEUE, isolation_level=None)
+    connection.execute("begin immediate")
+    try:
+        yield
+    finally:
+        connection.rollback()
+        connection.close()
 
 
 async def test_a_killed_parent_lets_running_tasks_finish(folder: Path) -> None:

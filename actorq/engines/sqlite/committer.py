@@ -41,6 +41,8 @@ Step: TypeAlias = Callable[[sqlite3.Connection], Any]
 MOST: Final = 512
 #: Seconds after which, before a write, it is looked whether the file is still there.
 LOOK: Final = 0.2
+#: Seconds to wait for the write lock in order to say that we leave: our shut socket tells it too.
+FAREWELL: Final = 1.0
 
 
 @attrs.define(eq=False)
@@ -154,7 +156,7 @@ class Committer:
         connection, self._connection = self._connection, None
         if not self.died and connection is not None and self._is_there():
             try:
-                begin(connection, self.path)
+                begin(connection, self.path, FAREWELL)
                 connection.execute("delete from actorq_peers where peer = ?", (self.peers.me,))
                 connection.execute("commit")
             except (sqlite3.Error, EngineUnavailable) as why:

@@ -52,9 +52,9 @@ def connect(path: Path, synchronous: Synchronous = "full") -> sqlite3.Connection
     return connection
 
 
-def begin(connection: sqlite3.Connection, path: Path) -> None:
+def begin(connection: sqlite3.Connection, path: Path, patience: float | None = None) -> None:
     """Begin a transaction with the write lock; `EngineUnavailable` if it is not to be had."""
-    patiently(path, lambda: connection.execute("begin immediate"))
+    patiently(path, lambda: connection.execute("begin immediate"), patience)
 
 
 def patiently(path: Path, call: Callable[[], T], patience: float | None = None) -> T:
