@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
@@ -115,6 +115,7 @@ class Group:
     """Rows whose programs are measured in the same rounds."""
 
     rows: tuple[Row, ...]
+    rounds: int | None = None  #: at most so many, for what takes long and varies little
 
     @property
     def programs(self) -> tuple[Program, ...]:
@@ -123,7 +124,13 @@ class Group:
 
     def only(self, names: Sequence[str]) -> Group:
         """The rows of these names."""
-        return Group(tuple(row for row in self.rows if row.name in names))
+        return replace(self, rows=tuple(row for row in self.rows if row.name in names))
+
+    def without(self, missing: Callable[[Program], bool]) -> Group:
+        """The rows that need none of these programs."""
+        return replace(
+            self, rows=tuple(row for row in self.rows if not any(map(missing, row.programs)))
+        )
 
 
 @dataclass(frozen=True)
@@ -214,7 +221,7 @@ def measure(
 ) -> list[Finding]:
     """Run the programs of a group in alternating rounds, the order reversed every other round."""
     measured: list[Round] = []
-    for number_ in range(rounds):
+    for number_ in range(min(rounds, group.rounds or rounds)):
         order = group.programs if number_ % 2 == 0 else tuple(reversed(group.programs))
         reports: dict[str, Report] = {}
         for program in order:

@@ -1,8 +1,7 @@
-"""The peers' interpreter: this one if it has taskiq, else one of `.venv-bench`, made on demand."""
+"""The peers' interpreter: this one if it has them all, else one of `.venv-bench`, made on demand."""
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 import venv
@@ -11,21 +10,26 @@ from measure import ROOT
 
 
 VENV = ROOT / ".venv-bench"
-TASKIQ = "taskiq>=0.11,<0.14"
+PEERS = {
+    "taskiq": "taskiq>=0.11,<0.14",
+    "taskiq-redis": "taskiq-redis>=1.2,<2",
+    "huey": "huey>=3.5,<4",
+    "uvloop": "uvloop>=0.21",  # of taskiq's best settings
+}
 
 
 def peer_python() -> str:
-    """An interpreter that can import taskiq; raises `RuntimeError` if there is no getting one."""
-    if importlib.util.find_spec("taskiq") is not None:
+    """An interpreter that can import the peers; raises `RuntimeError` if there is no getting one."""
+    if _has_all(sys.executable):
         return sys.executable
     python = str(VENV / "bin" / "python")
-    if not _has_taskiq(python):
-        print(f"making {VENV} with {TASKIQ} ...", file=sys.stderr)
+    if not _has_all(python):
+        print(f"making {VENV} with {', '.join(PEERS)} ...", file=sys.stderr)
         venv.create(VENV, with_pip=True, clear=True)
-        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", TASKIQ]
-        done = subprocess.run(pip, capture_output=True, text=True, check=False)
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run([*pip, *PEERS.values()], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"taskiq cannot be installed:\n{done.stderr}")
+            raise RuntimeError(f"the peers cannot be installed:\n{done.stderr}")
     return python
 
 
@@ -36,8 +40,8 @@ def version_of(python: str, package: str) -> str:
     return done.stdout.strip() or "not installed"
 
 
-def _has_taskiq(python: str) -> bool:
+def _has_all(python: str) -> bool:
     try:
-        return version_of(python, "taskiq") != "not installed"
+        return all(version_of(python, name) != "not installed" for name in PEERS)
     except OSError:
         return False
