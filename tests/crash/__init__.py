@@ -1,0 +1,1 @@
+"""Real processes on one SQLite file, killed: what the promises are worth then."""

@@ -1,0 +1,245 @@
+"""What must hold after a round, whoever was killed: by the journal, the results and the tables."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+import actorq
+from crash import tasks
+from crash.fleet import Fleet, Member
+from crash.journal import Entry
+
+
+NANO = 1e9
+
+
+@attrs.define
+class Execution:
+    """One run of a task's function."""
+
+    task_id: str
+    attempt: int
+    token: str
+    kind: str
+    pid: int
+    began: int
+    how: str = ""  #: end, failed, cancelled; or nothing, if it was cut off
+    ended: float = math.inf
+
+    @property
+    def name(self) -> str:
+        """What its task returns."""
+        return f"{self.attempt} {self.pid} {self.token}"
+
+
+def executions(entries: Iterable[Entry]) -> dict[str, list[Execution]]:
+    """Of each task, in the order of their beginning."""
+    of: dict[str, list[Execution]] = defaultdict(list)
+    by_token: dict[str, Execution] = {}
+    for each in entries:
+        if each.what == "begin":
+            task_id, attempt, token, kind = each.words
+            run = Execution(task_id, int(attempt), token, kind, each.pid, each.at)
+            of[task_id].append(run)
+            by_token[token] = run
+        elif each.what in ("end", "failed", "cancelled"):
+            run = by_token[each.words[2]]
+            run.how, run.ended = each.what, each.at
+    return {task_id: sorted(runs, key=lambda run: run.began) for task_id, runs in of.items()}
+
+
+@attrs.define
+class Verdict:
+    """What a round has shown; `wrong` is empty if all promises were kept."""
+
+    tasks: int = 0  #: that were accepted
+    ran: int = 0  #: executions
+    died: list[str] = attrs.field(factory=list)  #: the roles of those that were killed
+    again: int = 0  #: executions that a kill made necessary
+    repeated: int = 0  #: of those, with one before that had ended
+    recovery: list[float] = attrs.field(factory=list)  #: seconds from a kill to each of those
+    lost: list[str] = attrs.field(factory=list)
+    stale: list[str] = attrs.field(factory=list)
+    unexplained: list[str] = attrs.field(factory=list)
+    wrong: list[str] = attrs.field(factory=list)
+
+    @property
+    def kills(self) -> int:
+        """How many died."""
+        return len(self.died)
+
+    @property
+    def complaints(self) -> str:
+        """All that is wrong, at most ten of each kind."""
+        found = [self.lost, self.stale, self.unexplained, self.wrong]
+        return "\n".join(line for kind in found for line in kind[:10])
+
+
+class Judge:
+    """Holds a round against the promises."""
+
+    def __init__(self, fleet: Fleet, results: Mapping[str, actorq.TaskResult[Any] | None]) -> None:
+        self.entries = fleet.journal.entries
+        self.lease = fleet.lease
+        self.results = results
+        self.runs = executions(self.entries)
+        self.members: Mapping[int, Member] = {each.pid: each for each in fleet.members}
+        self.accepted = {
+            task_id: entry.words[1]
+            for entry in self.entries
+            if entry.what == "accepted"
+            for task_id in entry.words[2:]
+        }
+        self.verdict = Verdict(
+            tasks=len(self.accepted),
+            ran=sum(map(len, self.runs.values())),
+            died=[each.role for each in fleet.members if each.killed is not None],
+        )
+
+    def judge(self) -> Verdict:
+        """All of it."""
+        self._results()
+        for runs in self.runs.values():
+            self._attempts(runs)
+            self._duplicates(runs)
+        self._permits()
+        self._keys()
+        self._delays()
+        self._chains()
+        return self.verdict
+
+    # --- 31, 32, 34: nothing lost, nothing stale ---
+
+    def _results(self) -> None:
+        for task_id, kind in self.accepted.items():
+            result = self.results.get(task_id)
+            runs = self.runs.get(task_id, [])
+            if result is None:
+                self.verdict.lost.append(f"{kind} {task_id} was accepted; no result; {runs}")
+            elif result.is_err:
+                self._failed(task_id, kind, result, runs)
+        for task_id, result in self.results.items():
+            if result is not None and not result.is_err:
+                self._succeeded(task_id, result, self.runs.get(task_id, []))
+
+    def _failed(
+        self, task_id: str, kind: str, result: actorq.TaskResult[Any], runs: Sequence[Execution]
+    ) -> None:
+        lost = isinstance(result.error, actorq.WorkerLost)
+        cut_off = len(runs) == 0 or (len(runs) == 1 and self._killed(runs[0]) is not None)
+        if not (kind == "at_most_once" and lost and cut_off):
+            self.verdict.lost.append(f"{kind} {task_id} failed: {result.error!r}; {runs}")
+
+    def _succeeded(
+        self, task_id: str, result: actorq.TaskResult[Any], runs: Sequence[Execution]
+    ) -> None:
+        last = runs[-1] if runs else None
+        if last is None or last.how != "end" or result.return_value != last.name:
+            self.verdict.stale.append(f"{task_id}: {result.return_value!r} is stored; {runs}")
+        elif result.attempts != last.attempt:
+            self.verdict.stale.append(f"{task_id}: attempt {result.attempts} is stored; {runs}")
+
+    # --- 32, 33: who runs again, and why ---
+
+    def _attempts(self, runs: Sequence[Execution]) -> None:
+        attempts = [run.attempt for run in runs]
+        if attempts != sorted(set(attempts)):
+            self.verdict.wrong.append(f"{runs[0].task_id}: attempts {attempts}; {runs}")
+        if runs[0].kind == "at_most_once" and len(runs) > 1:
+            self.verdict.wrong.append(f"{runs[0].task_id}: at most once, but {runs}")
+
+    def _duplicates(self, runs: Sequence[Execution]) -> None:
+        for run, again in itertools.pairwise(runs):
+            if run.how == "failed" and run.kind == "flaky":
+                continue
+            death = self._killed(run)
+            if death is None or again.began < death[0]:
+                self.verdict.unexplained.append(f"{run} ran again as {again}; {self._deaths()}")
+                continue
+            self.verdict.again += 1
+            self.verdict.repeated += run.how == "end"
+            took = (again.began - self._could_recover(death[0])) / NANO
+            self.verdict.recovery.append(took)
+            if took > 2 * self.lease:
+                self.verdict.wrong.append(f"{took:.1f} s until {run} ran again as {again}")
+
+    def _killed(self, run: Execution) -> tuple[int, int] | None:
+        """Between when and when its process was killed, after it had begun."""
+        member = self.members.get(run.pid)
+        if member is None or member.killed is None or member.died is None:
+            return None
+        return (member.killed, member.died) if member.died > run.began else None
+
+    def _could_recover(self, death: int) -> int:
+        """When, after a death, there was a worker to take over."""
+        starts = [
+            max(entry.at, death)
+            for entry in self.entries
+            if entry.what == "up" and entry.words == ("worker",)
+            if (self.members[entry.pid].killed or math.inf) > death
+        ]
+        return min(starts, default=death)
+
+    def _deaths(self) -> str:
+        return ", ".join(f"{each.role} {pid}: {each.killed}" for pid, each in self.members.items())
+
+    # --- 38, 39, 41, and chains ---
+
+    def _permits(self) -> None:
+        for moment, running in self._overlaps("limited"):
+            if len(running) > tasks.LIMIT:
+                self.verdict.wrong.append(f"at {moment} these ran at a time: {running}")
+
+    def _keys(self) -> None:
+        kinds = {run.kind for runs in self.runs.values() for run in runs}
+        for kind in sorted(kind for kind in kinds if kind.startswith("keyed:")):
+            spans = sorted(
+                (runs[0].began, self._over(runs[-1]), task_id)
+                for task_id, runs in self.runs.items()
+                if runs[0].kind == kind
+            )
+            for (_, over, one), (began, _, two) in itertools.pairwise(spans):
+                if began < over:
+                    self.verdict.wrong.append(f"{kind}: {two} began before {one} had ended")
+
+    def _delays(self) -> None:
+        asked: dict[str, int] = {}
+        for entry in self.entries:
+            if entry.what == "asked":
+                asked[entry.words[0]] = entry.at  # of several clients the last was accepted
+        for entry in self.entries:
+            if entry.what == "accepted" and entry.words[1] == "late":
+                (first, *_) = self.runs[entry.words[2]]
+                if not any(
+                    each.at + tasks.DELAY * NANO <= first.began
+                    for each in self.entries
+                    if each.what == "asked" and each.words[0] == entry.words[0]
+                ):
+                    self.verdict.wrong.append(f"early: {first}")
+
+    def _chains(self) -> None:
+        for entry in self.entries:
+            if entry.what == "accepted" and entry.words[1] == "chain":
+                steps = [self.runs[task_id] for task_id in entry.words[2:] if task_id in self.runs]
+                for before, after in itertools.pairwise(steps):
+                    if after[0].began < before[-1].ended:
+                        self.verdict.wrong.append(f"out of order: {before[-1]}, {after[0]}")
+
+    def _over(self, run: Execution) -> float:
+        """Until when it ran, at least."""
+        death = self._killed(run)
+        return run.ended if run.how or death is None else death[0]
+
+    def _overlaps(self, kind: str) -> Iterable[tuple[float, list[Execution]]]:
+        spans = [run for runs in self.runs.values() for run in runs if run.kind == kind]
+        for run in spans:
+            yield (
+                run.began,
+                [other for other in spans if other.began <= run.began < self._over(other)],
+            )
