@@ -24,6 +24,7 @@ import trio
 
 from actorq.engines.sqlite.checkpoint import Checkpoints
 from actorq.engines.sqlite.connection import Synchronous, begin, connect, patiently
+from actorq.engines.sqlite.maintenance import give_back, has_many_free
 from actorq.engines.sqlite.peers import Peers
 from actorq.engines.sqlite.schema import Migration, migrate, newer, version_of
 from actorq.engines.sqlite.troubles import Identity, Uncertain, explained, spoils_connection
@@ -88,6 +89,7 @@ class Committer:
     watched: bool = False  #: somebody listens; set by the event loop
     keeps: tuple[Keep, ...] = ()  #: set by the event loop
     turned: float = 0.0  #: when the event loop last turned, as far as is known; set there
+    tidy: bool = False  #: a checkpoint is wanted; set by the event loop
     died: bool = False  #: a test lets the process die: nothing is committed any more
     commits: int = 0
     touched: list[tuple[Topic, object]] = attrs.field(factory=list)
@@ -267,7 +269,8 @@ class Committer:
         if connection is None:
             return
         try:
-            if self._checkpoints.due():
+            if self.tidy or self._checkpoints.due():
+                self.tidy = False
                 self._checkpoints.make(connection)
         except (sqlite3.Error, OSError) as why:  # the log grows; nothing is lost
             self._undo(why)
@@ -364,6 +367,11 @@ class Committer:
                 self.peers.forget(connection, dead)
                 connection.execute("commit")
                 changed = True
+            if has_many_free(connection):
+                begin(connection, self.path)
+                give_back(connection)
+                connection.execute("commit")
+                self._tidy()
         except Exception as error:  # noqa: BLE001 - who looks is told
             self._undo(error)
             log.debug("%s: %s", self.path, explained(error, self.path))

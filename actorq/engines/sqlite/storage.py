@@ -22,6 +22,14 @@ import trio
 
 from actorq.engines.sqlite.committer import Committer, Keep, Topic, Work
 from actorq.engines.sqlite.connection import Synchronous
+from actorq.engines.sqlite.maintenance import (
+    FileInformation,
+    back_up,
+    give_back,
+    information_of,
+    make_anew,
+    problems_of,
+)
 from actorq.engines.sqlite.peers import Peers, dead_among
 from actorq.engines.sqlite.schema import Migration, migrations
 
@@ -264,3 +272,50 @@ class SQLiteStorage:
             yield
         finally:
             committer.keeps = tuple(each for each in committer.keeps if each is not keep)
+
+    # --- care, while it is open ---
+
+    async def information(self) -> FileInformation:
+        """Sizes, versions, settings, and who has it open."""
+        return await self.read(
+            lambda connection: information_of(
+                connection, self.path, self.synchronous, self.recheck, push=self._peers.push
+            )
+        )
+
+    async def backup(self, target: str | os.PathLike[str]) -> None:
+        """Copy the file as it is at one moment to *target*, while tasks go on.
+
+        A file of that name is replaced, when the copy is whole; cancelled, nothing is left.  Put in the
+        file's place, what was running at that moment runs again, and what ended since does, too.
+        Raises `ValueError` if *target* is a folder, this file, or a database in use.
+        """
+        await back_up(self.path, Path(target))
+
+    async def check(self, *, thorough: bool = False) -> list[str]:
+        """What is wrong with the file, for people; nothing if it is sound.
+
+        Its structure, its tables, and what must hold between their rows; *thorough* (False unless
+        told): its indexes, too.  Tasks go on; takes about a second for each gigabyte, *thorough*
+        several.
+        """
+        return await problems_of(self.path, self.migrations(), thorough=thorough)
+
+    async def vacuum(self, *, full: bool = False) -> int:
+        """Give free pages back to the system; how many bytes smaller the file is.
+
+        In slices of milliseconds, while tasks go on; many free pages are given back so without being
+        asked.  *full* (False unless told): write the whole file anew, without holes; nobody
+        else writes meanwhile, and there must be room for it twice.  Needed once for a file that
+        was there before it had a queue: its pages cannot be given back otherwise.
+        """
+        before = (await self.information()).size
+        if full:
+            await make_anew(self.path)
+        else:
+            left = -1
+            while (now := await self.write(give_back)) not in (0, left):
+                left = now
+        self._committer.tidy = True  # what is in the log makes the file no smaller
+        await self.write(lambda _: None)
+        return before - (await self.information()).size
