@@ -40,7 +40,7 @@ Step: TypeAlias = Callable[[sqlite3.Connection], Any]
 
 #: Steps in one transaction, at most.
 MOST: Final = 512
-#: Seconds after which, before a write, it is looked whether the file is still there.
+#: Seconds after which, before a write, it is looked at the file more closely.
 LOOK: Final = 0.2
 #: Seconds to wait for the write lock in order to say that we leave: our shut socket tells it too.
 FAREWELL: Final = 1.0
@@ -208,8 +208,7 @@ class Committer:
         """A connection in a transaction, in which the tables are those that we know."""
         connection = self._connection or self._open()
         if writes:
-            if time.monotonic() - self._looked > LOOK:
-                self._check()
+            self._check(quick=time.monotonic() - self._looked < LOOK)
             begin(connection, self.path)
         else:
             connection.execute("begin")
@@ -313,10 +312,11 @@ class Committer:
         self._recheck_at = time.monotonic() + self._interval()
         return connection
 
-    def _check(self) -> None:
+    def _check(self, *, quick: bool = False) -> None:
         if self._identity is not None:
-            self._identity.check()
-        self._looked = time.monotonic()
+            self._identity.check(quick=quick)
+        if not quick:
+            self._looked = time.monotonic()
 
     # --- what is done on time ---
 

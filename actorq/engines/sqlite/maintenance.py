@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
@@ -100,7 +101,7 @@ def information_of(
         return int(connection.execute(f"pragma {name}").fetchone()[0])
 
     peers = connection.execute(
-        "select peer, pid, since from actorq_peers order by since"
+        "select peer, pid, since from actorq_peers where died is null order by since"
     ).fetchall()
     return FileInformation(
         path=path,
@@ -193,7 +194,8 @@ async def back_up(path: Path, target: Path) -> None:
             source.backup(copied, pages=COPIED, progress=look, sleep=0)
             source.execute("rollback")
             copied.execute("pragma journal_mode = delete")  # one file, with nothing beside it
-            copied.execute("delete from actorq_peers")  # nobody has the copy open
+            # nobody has the copy open: what they were at is free at once
+            copied.execute("update actorq_peers set died = ? where died is null", (time.time(),))
         _write_out(part)
         os.replace(part, target)
         _write_out(target.parent)

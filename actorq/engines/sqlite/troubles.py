@@ -212,11 +212,16 @@ class Identity:
         self._log: tuple[int, int] | None = None
         self._file = _identity(path)
 
-    def check(self) -> None:
-        """Raise `EngineUnavailable` if the file is not there any more: what is written then is lost."""
+    def check(self, *, quick: bool = False) -> None:
+        """Raise `EngineUnavailable` if the file is not there any more: what is written then is lost.
+
+        *quick* asks no more than that.
+        """
         file = _identity(self.path)
         if file != self._file:
             raise self._gone("deleted or moved away" if file is None else "replaced by another")
+        if quick:
+            return
         log = _identity(f"{self.path}-wal")
         self._log = self._log or log
         if log != self._log:
