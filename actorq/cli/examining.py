@@ -103,21 +103,19 @@ def versions() -> Iterator[Finding]:
 
 def file_settings(broker: Broker, information: Any) -> Iterator[Finding]:
     """Of a queue that is kept in a file."""
-    path = getattr(information, "path", None) or getattr(
-        getattr(broker, "storage", None), "path", None
-    )
-    if path is None:
+    storage: Any = getattr(broker, "storage", None)
+    if not hasattr(storage, "path"):
         return
-    path = Path(path)
-    synchronous = str(getattr(information, "synchronous", "") or "").lower()
-    if synchronous in ("off", "0"):
+    path = Path(storage.path)
+    synchronous = str(getattr(storage, "synchronous", "")).lower()
+    if synchronous == "off":
         yield Finding(
             "synchronous",
             PROBLEM,
             "off: a power cut may damage the file",
             'say synchronous="full" (or "normal") where the broker is made',
         )
-    elif synchronous in ("normal", "1"):
+    elif synchronous == "normal":
         yield Finding(
             "synchronous",
             OK,
@@ -250,8 +248,8 @@ def _served(found: Gathered) -> Iterator[Finding]:
     if here:
         yield Finding("workers", OK, f"{count(len(here), 'worker')} with {count(jobs, 'job')}")
     elif found.counts.ready:
-        waiting = count(found.counts.ready, "task")
-        yield Finding("workers", WARNING, f"none, and {waiting} wait", "start `actorq worker`")
+        waiting = f"waiting for one: {count(found.counts.ready, 'task')}"
+        yield Finding("workers", WARNING, f"none; {waiting}", "start `actorq worker`")
     else:
         yield Finding("workers", OK, "none, and nothing waits")
     for row in rows_of(found.counts, here):

@@ -20,4 +20,6 @@ def completion(shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None
+    if shell == "bash":  # or it takes `jobs:add` for two words
+        click.echo("COMP_WORDBREAKS=${COMP_WORDBREAKS//:/}")
     click.echo(kind(actorq, {}, "actorq", "_ACTORQ_COMPLETE").source())
