@@ -283,7 +283,7 @@ async def test_a_step_is_repeated_while_the_event_loop_is_stuck(path: Path) -> N
         nonlocal times
         times += 1
         connection.execute("insert into made values (0, 0)")
-        if times == 5:
+        if times == 6:  # five are committed
             done.set()
 
     with storage.keeping(step, every=0.01, bound=10):
@@ -292,7 +292,7 @@ async def test_a_step_is_repeated_while_the_event_loop_is_stuck(path: Path) -> N
     with storage.keeping(step, every=0.01, bound=0.05):
         before = times
         threading.Event().wait(0.3)
-        assert 0 < times - before <= 6  # then it was given up for lost
+        assert times - before <= 6  # then it was given up for lost
     after = times
     await storage.write(Drawn(1, 1, None, reads=False))
     threading.Event().wait(0.05)
@@ -317,5 +317,5 @@ async def test_a_repeated_step_that_fails_is_tried_again(path: Path) -> None:
     with storage.keeping(step, every=0.01, bound=10):
         with trio.fail_after(10):
             await trio.to_thread.run_sync(done.wait)
-    assert 1 <= len(rows_in(path)) < times + 1
     await storage.close()
+    assert len(rows_in(path)) == times - 1
