@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
+from textwrap import indent
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -45,7 +46,9 @@ def complain(message: str, *advice: str, detail: str = "") -> None:
     """An error on stderr: one line, then what to do."""
     if detail:
         sys.stderr.write(detail.rstrip("\n") + "\n")
-    sys.stderr.write("".join([f"error: {message}\n", *[f"  {line}\n" for line in advice]]))
+    sys.stderr.write(
+        "".join([f"error: {message}\n", *[indent(f"{line}\n", "  ") for line in advice]])
+    )
     sys.stderr.flush()
 
 
