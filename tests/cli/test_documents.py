@@ -35,7 +35,7 @@ def test_the_table_is_read() -> None:
 
 
 def test_a_queue_with_something_of_everything(shop: Shop) -> None:
-    """A running job with its line and progress, a schedule, a dead letter."""
+    """A33: a running job with its line and progress, a schedule, a dead letter."""
     with shop.worker("--queues", "slow=2,default=1"):
         is_a("enqueued", shop("enqueue", TASK, "--id", "runs", "--json").json)
         shop("schedule", "add", TASK, "--every", "1h", "--id", "hourly", "--json")
