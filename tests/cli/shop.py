@@ -54,6 +54,8 @@ async def grow(megabytes: int) -> int:
 @broker.task
 async def fail() -> None:
     raise RuntimeError("of no use")
+
+print("imported")
 """
 
 

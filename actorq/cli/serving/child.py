@@ -55,6 +55,7 @@ class Child:
         failure: Exception | None = None
         async with trio.open_nursery() as nursery:
             await nursery.start(self._obey)
+            nursery.start_soon(self._give_up_opening)
             nursery.start_soon(self._tell_who_holds_up, trio.lowlevel.current_task())
             try:
                 with self._opening:
@@ -116,6 +117,14 @@ class Child:
                     self._hurry.set()
                     if self._system is not None:
                         self._system.hurry()
+
+    async def _give_up_opening(self) -> None:
+        """What waits for a file's lock cannot be cancelled, and nothing is held yet."""
+        await self._leave.wait()
+        if self._system is None:
+            await trio.sleep(LAST_WORDS)
+            if self._system is None:
+                os._exit(exits.OK)
 
     async def _tell_who_holds_up(self, main: trio.lowlevel.Task) -> None:
         """Shortly before the parent loses its patience: what is it that does not end?"""

@@ -27,8 +27,8 @@ from actorq.cli.serving.process import Process, started
 from actorq.restart import Backoff, Incidents
 
 
-#: Seconds between the starts of processes that die: 0.5, 1, 2 ... 30, and a random part of it more.
-BACKOFF: Final = Backoff(base=0.5, max=30.0, jitter=0.5, stable_after=30.0)
+#: Seconds between the starts of processes that die: 0.5, 1, 2 ... 10, and a random part of it more.
+BACKOFF: Final = Backoff(base=0.5, max=10.0, jitter=0.5, stable_after=10.0)
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
