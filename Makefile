@@ -52,7 +52,7 @@ types: $(BIN)/.dev
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(BIN)/.dev
-	@$(BIN)/python benchmarks/start.py $(ARGS)
+	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 # real processes on one file, killed at random: 200 rounds of 500 tasks; ARGS="ROUNDS SEED AT_ONCE"
 crash-rounds: $(BIN)/.dev

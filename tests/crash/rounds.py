@@ -133,7 +133,10 @@ class _Course:
             for task_id in self.accepted:
                 results[task_id] = None
                 with trio.move_on_after(10 * self.fleet.lease):
-                    results[task_id] = await sys.handle(task_id).wait_result()
+                    try:
+                        results[task_id] = await sys.handle(task_id).wait_result()
+                    except actorq.ResultGetError as error:
+                        self.seen.append(f"who waits for {task_id} hears {error}")
         return results
 
     def _doomed(self, whom: str) -> list[Member]:
