@@ -1,26 +1,38 @@
-"""What an engine can say of itself, if it can: SQLite's storage does."""
+"""What the file of an engine can say of itself, if the engine has one."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from actorq.actors.broker import Broker
 
 
-async def information_of(broker: Broker) -> Any:
-    """`storage.information()` of an open broker; None where there is none."""
+if TYPE_CHECKING:
+    from actorq.engines.sqlite.maintenance import FileInformation
+    from actorq.engines.sqlite.storage import SQLiteStorage
+
+
+def storage_of(broker: Broker) -> SQLiteStorage | None:
+    """The file's storage; None for an engine without one."""
+    from actorq.engines.sqlite.storage import SQLiteStorage
+
     storage = getattr(broker, "storage", None)
-    ask = getattr(storage, "information", None)
-    return None if ask is None else await ask()
+    return storage if isinstance(storage, SQLiteStorage) else None
+
+
+async def information_of(broker: Broker) -> FileInformation | None:
+    """Of an open broker's file."""
+    storage = storage_of(broker)
+    return None if storage is None else await storage.information()
 
 
 async def damage_of(broker: Broker) -> list[str] | None:
-    """What `storage.check()` finds wrong with an open broker's file; None where there is no check."""
-    storage = getattr(broker, "storage", None)
-    check = getattr(storage, "check", None)
-    return None if check is None else [str(each) for each in await check()]
+    """What is wrong with an open broker's file, which is read from end to end."""
+    storage = storage_of(broker)
+    return None if storage is None else await storage.check(thorough=True)
 
 
 def path_of(broker: Broker) -> str:
-    """The file that an engine keeps everything in; empty where there is none."""
-    return str(getattr(getattr(broker, "storage", None), "path", ""))
+    """Where everything is kept; empty for an engine without a file."""
+    storage = storage_of(broker)
+    return "" if storage is None else str(storage.path)

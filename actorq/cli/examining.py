@@ -13,15 +13,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import attrs
 
 from actorq._version import __version__
-from actorq.actors.broker import Broker
 from actorq.cli.overview import rows_of
 from actorq.cli.words import ago, count, size, span
+from actorq.engines.sqlite.maintenance import FileInformation
+from actorq.engines.sqlite.troubles import REMOTE
 from actorq.protocol import DeadTask, QueuedTask, QueueStatistics, WorkerInfo
 from actorq.schedule_source import ScheduleInfo
 
@@ -32,26 +32,12 @@ PROBLEM: Final = "problem"  #: something does not work, or may be lost
 
 #: SQLite with `returning`, upserts and `without rowid` as our tables use them.
 OLDEST_SQLITE: Final = (3, 35)
-#: File systems on which locks or shared memory do not work between machines.
-REMOTE: Final = frozenset(
-    {
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "9p",
-        "fuse.sshfs",
-        "afs",
-        "ceph",
-        "glusterfs",
-        "vboxsf",
-    }
-)
 MEGABYTE: Final = 1_000_000
 #: Of the disk: fewer bytes than these are left.
 LITTLE: Final = 500 * MEGABYTE
 NOTHING: Final = 50 * MEGABYTE
+#: A file that is worth shrinking.
+LARGE: Final = 50 * MEGABYTE
 #: A write-ahead log that long is not emptied: somebody reads without end.
 LONG_WAL: Final = 64 * MEGABYTE
 #: Seconds by which a schedule may be late before nobody seems to serve it.
@@ -76,7 +62,7 @@ class Gathered:
     schedules: tuple[ScheduleInfo, ...]
     dead: tuple[DeadTask, ...]
     parked: tuple[QueuedTask, ...]
-    information: Any  #: of the storage, if it says something
+    information: FileInformation | None  #: of the file, if there is one
     damage: Sequence[str] | None  #: None: it was not asked for
     began: float  #: the wall clock when it was asked
 
@@ -101,42 +87,49 @@ def versions() -> Iterator[Finding]:
         yield Finding("versions", OK, text)
 
 
-def file_settings(broker: Broker, information: Any) -> Iterator[Finding]:
+def file_settings(information: FileInformation) -> Iterator[Finding]:
     """Of a queue that is kept in a file."""
-    storage: Any = getattr(broker, "storage", None)
-    if not hasattr(storage, "path"):
-        return
-    path = Path(storage.path)
-    synchronous = str(getattr(storage, "synchronous", "")).lower()
-    if synchronous == "off":
+    if information.synchronous == "off":
         yield Finding(
             "synchronous",
             PROBLEM,
             "off: a power cut may damage the file",
             'say synchronous="full" (or "normal") where the broker is made',
         )
-    elif synchronous == "normal":
-        yield Finding(
-            "synchronous",
-            OK,
-            "normal: what was accepted survives the process; a power cut may undo the last moments",
-        )
-    elif synchronous:
-        yield Finding("synchronous", OK, f"{synchronous}: what was accepted survives a power cut")
-    mode = str(getattr(information, "journal_mode", "") or "").lower()
-    if mode and mode != "wal":
+    elif information.synchronous == "normal":
+        lost = "a power cut may undo the last moments"
+        yield Finding("synchronous", OK, f"normal: the end of the process loses nothing; {lost}")
+    else:
+        yield Finding("synchronous", OK, "full: what was accepted survives a power cut")
+    if information.journal_mode != "wal":
         yield Finding(
             "journal mode",
             PROBLEM,
-            f"{mode}: readers and the writer wait for one another",
+            f"{information.journal_mode}: readers and the writer wait for one another",
             "the file should be in WAL mode: put it on a local disk, and see who changed it",
         )
-    yield from _file_system(path)
-    yield from _sizes(path, information)
+    if information.has_wal_reset_bug:
+        yield Finding(
+            "SQLite",
+            OK,
+            f"{information.sqlite_version} may lose what is written while another connection empties "
+            f"the log: ours do not; your own to this file should `pragma wal_autocheckpoint = 0`",
+        )
+    if not information.pushes:
+        yield Finding(
+            "wake-ups",
+            WARNING,
+            f"other processes are heard of only each {span(information.recheck)}: there is no socket "
+            f"beside the file",
+            "let its folder be writable, and on a file system that can hold sockets",
+        )
+    yield from _disk(information)
+    yield from _sizes(information)
+    yield Finding("processes", OK, f"{count(len(information.peers), 'storage')} open, this one too")
 
 
-def _file_system(path: Path) -> Iterator[Finding]:
-    kind = file_system_of(path.parent.resolve())
+def _disk(information: FileInformation) -> Iterator[Finding]:
+    kind, path = information.file_system, information.path
     if kind in REMOTE:
         yield Finding(
             "file system",
@@ -146,50 +139,34 @@ def _file_system(path: Path) -> Iterator[Finding]:
         )
     elif kind:
         yield Finding("file system", OK, kind)
-    with_room = os.statvfs(path.parent) if hasattr(os, "statvfs") else None
-    if with_room is not None:
-        free = with_room.f_bavail * with_room.f_frsize
+    if hasattr(os, "statvfs"):
+        disk = os.statvfs(path.resolve().parent)
+        free = disk.f_bavail * disk.f_frsize
         level = PROBLEM if free < NOTHING else WARNING if free < LITTLE else OK
         advice = "" if level == OK else "make room: a full disk refuses every task"
         yield Finding("disk space", level, f"{size(free)} free", advice)
 
 
-def _sizes(path: Path, information: Any) -> Iterator[Finding]:
-    wal = path.with_name(path.name + "-wal")
-    long = wal.stat().st_size if wal.exists() else 0
-    if long > LONG_WAL:
+def _sizes(information: FileInformation) -> Iterator[Finding]:
+    held, log = information.size, information.wal_size
+    if log > LONG_WAL:
         yield Finding(
             "write-ahead log",
             WARNING,
-            f"{size(long)}: it is not emptied",
+            f"{size(log)}: it is not emptied",
             "somebody keeps a read transaction open; end that program, or it grows on",
         )
-    free, pages = getattr(information, "free_pages", 0), getattr(information, "page_count", 0)
-    held = path.stat().st_size if path.exists() else 0
-    if free and pages and held > 50 * MEGABYTE and free / pages > 0.5:
+    unused = information.free_pages / max(1, information.page_count)
+    if held > LARGE and unused > 0.5:
+        how = "it shrinks by itself in small steps; " if information.gives_pages_back else ""
         yield Finding(
             "file size",
             WARNING,
-            f"{size(held)}, {free / pages:.0%} of it free",
-            "it shrinks by itself in small steps; `await storage.vacuum()` does it at once",
+            f"{size(held)}, {unused:.0%} of it free",
+            f"{how}`await storage.vacuum(full=True)` shrinks it at once",
         )
-        return
-    yield Finding("file size", OK, f"{size(held)}, log {size(long)}")
-
-
-def file_system_of(folder: Path) -> str:
-    """The type of the file system, on Linux; empty where that is not known."""
-    try:
-        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    best, kind = -1, ""
-    for line in mounts.splitlines():
-        _, where, its_kind, *_ = line.split()
-        where = where.replace("\\040", " ")
-        if folder.is_relative_to(where) and len(where) >= best:
-            best, kind = len(where), its_kind
-    return kind
+    else:
+        yield Finding("file size", OK, f"{size(held)}, log {size(log)}")
 
 
 def health(found: Gathered) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +14,7 @@ from actorq.actors.broker import Broker
 from actorq.cli.engine import path_of
 from actorq.cli.tables import styled, table
 from actorq.cli.words import bar, queues, size, span
+from actorq.engines.sqlite.maintenance import FileInformation
 from actorq.protocol import QueueStatistics, RunningJob, WorkerInfo
 
 
@@ -123,13 +124,12 @@ def counts_line(counts: QueueStatistics) -> Text:
     return line
 
 
-def engine_line(broker: Broker, information: Any) -> Text:
+def engine_line(broker: Broker, information: FileInformation | None) -> Text:
     """What it is, where it is, how big it is."""
     line = styled(type(broker).__name__, "bold")
     where = path_of(broker)
     if where:
         line.append(f" {where}")
-    pages = getattr(information, "size", None)
-    if isinstance(pages, int | float):
-        line.append(f"  {size(pages)}", "dim")
+    if information is not None:
+        line.append(f"  {size(information.size + information.wal_size)}", "dim")
     return line.append(f"  actorq {__version__}", "dim")

@@ -165,6 +165,22 @@ def test_schedules(shop: Shop) -> None:
     )
 
 
+def test_a_backup_while_workers_go_on(shop: Shop) -> None:
+    """A moment of the queue, which can be opened as it is; nothing is overwritten unasked."""
+    shop.enqueue("shop_of_a_test:add", "--arg", "1", "--id", "kept", "--queue", "q")
+    with shop.worker("--queues", "default"):
+        made = shop("backup", "copy.db", "--json").json
+        assert list(made) == ["target", "bytes", "seconds"]
+        assert "--force" in shop("backup", "copy.db", code=exits.USAGE).err
+        shop("backup", "copy.db", "--force")
+    (shop.folder / "copy_of_a_test.py").write_text(
+        "import actorq\nbroker = actorq.SQLiteBroker('copy.db')\n"
+    )
+    found = shop("result", "kept", "--json", "-b", "copy_of_a_test:broker", code=exits.NOT_FOUND)
+    assert found.json["state"] == "ready"
+    assert "cannot" in shop("backup", "no/such/folder.db", code=exits.FAILED).err
+
+
 def test_completion(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands, and the names of tasks and queues; an error in the project is no error here."""
     for shell in ("bash", "zsh", "fish"):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import attrs
 import pytest
 
 from actorq.cli import exits
-from actorq.cli.examining import file_system_of
 from cli.project import PROJECT, Shop
 
 
@@ -113,23 +113,42 @@ def test_a_schedule_that_nobody_serves(sound: Shop, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("check", "name", "value", "level"),
     [
-        ("file system", "file_system_of", lambda _: "nfs4", "problem"),
-        ("disk space", "NOTHING", 1e18, "problem"),
-        ("disk space", "LITTLE", 1e18, "warning"),
-        ("write-ahead log", "LONG_WAL", -1, "warning"),
-        ("versions", "OLDEST_SQLITE", (99, 0), "problem"),
+        (
+            "file system",
+            "actorq.engines.sqlite.maintenance.file_system",
+            lambda _: "nfs4",
+            "problem",
+        ),
+        ("disk space", "actorq.cli.examining.NOTHING", 1e18, "problem"),
+        ("disk space", "actorq.cli.examining.LITTLE", 1e18, "warning"),
+        ("write-ahead log", "actorq.cli.examining.LONG_WAL", -1, "warning"),
+        ("versions", "actorq.cli.examining.OLDEST_SQLITE", (99, 0), "problem"),
+        ("wake-ups", "actorq.engines.sqlite.peers.has_sockets", lambda: False, "warning"),
     ],
 )
 def test_where_it_lies(
     sound: Shop, monkeypatch: pytest.MonkeyPatch, check: str, name: str, value: Any, level: str
 ) -> None:
     """The disk, its file system, the log, the versions."""
-    monkeypatch.setattr(f"actorq.cli.examining.{name}", value)
+    monkeypatch.setattr(name, value)
     code = exits.FAILED if level == "problem" else exits.OK
     assert examined(sound, code=code).level(check) == level
 
 
-def test_the_file_system_of_a_folder() -> None:
-    """The innermost mount counts."""
-    assert file_system_of(Path("/proc/self")) == "proc"
-    assert file_system_of(Path("/")) not in ("", "proc")
+def test_a_file_that_is_not_whole(sound: Shop) -> None:
+    """Read from end to end if that is asked for."""
+    assert examined(sound, "--integrity").level("integrity") == "ok"
+    with closing(sqlite3.connect("shop.db")) as connection, connection:
+        connection.execute("insert into actorq_counts values ('q', 'ready', 3)")
+        connection.execute(
+            "insert into actorq_tasks (task_id, name, queue, priority, state, number, deliveries, "
+            "session, message) values ('a', 'b', 'default', 0, 'leased', 1, 1, 1, x'')"
+        )
+    found = examined(sound, "--integrity", code=exits.FAILED)
+    assert found.level("integrity") == "problem"
+    assert "session" in found.findings["integrity"]["says"]
+
+
+def test_synchronous_off(shop: Shop) -> None:
+    """May cost the file."""
+    assert examined(shop, code=exits.FAILED).level("synchronous") == "problem"

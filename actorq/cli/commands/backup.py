@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.text import Text
 
 from actorq.cli import exits
 from actorq.cli.client import ask
+from actorq.cli.engine import storage_of
 from actorq.cli.finding import broker_option, find_broker
 from actorq.cli.output import CommandError, Output, json_option
 from actorq.cli.words import size, span
@@ -31,8 +32,8 @@ def backup(target: Path, force: bool, broker: str | None, output: Output) -> Non
     The copy is a moment of the queue, whole, and can be opened as it is.
     """
     found = find_broker(broker)
-    storage: Any = getattr(found, "storage", None)
-    if not hasattr(storage, "backup"):
+    storage = storage_of(found)
+    if storage is None:
         raise CommandError(
             f"{type(found).__name__} keeps no file that could be copied",
             "back up its server as its documentation says",
@@ -48,7 +49,7 @@ def backup(target: Path, force: bool, broker: str | None, output: Output) -> Non
 
     try:
         ask(found, copy)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise CommandError(f"cannot write {target}: {error}") from None
     took, written = time.monotonic() - began, target.stat().st_size
     output.document({"target": str(target), "bytes": written, "seconds": round(took, 3)})

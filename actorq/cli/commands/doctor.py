@@ -115,4 +115,5 @@ def _inside(broker: Broker, *, integrity: bool) -> list[Finding]:
         return [Finding("engine", PROBLEM, f"{type(error).__name__}: {error}")]
     took = time.monotonic() - began
     opened = Finding("engine", OK, f"opened, asked and closed in {took * 1000:.0f} ms")
-    return [opened, *file_settings(broker, gathered.information), *health(gathered)]
+    of_file = () if gathered.information is None else file_settings(gathered.information)
+    return [opened, *of_file, *health(gathered)]
