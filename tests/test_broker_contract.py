@@ -79,4 +79,5 @@ class TestShared(BrokerContract):
     """Of the contract itself: what it says of several processes can be kept."""
 
     factory = Storages(Shared).broker
+    simulated = True
     max_examples = SOME

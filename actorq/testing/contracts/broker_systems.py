@@ -31,9 +31,6 @@ _CONTEXT: Any = Depends()
 class RunsSystems(EngineContract):
     """A part of `BrokerContract`."""
 
-    #: The engine has no threads, files or sockets: whole systems run in virtual time.
-    simulated: bool = False
-
     def run_system(self, program: Callable[[Broker], Awaitable[None]]) -> None:
         """Run *program* with a new broker."""
         with new_folder() as folder:

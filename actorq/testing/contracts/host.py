@@ -192,6 +192,8 @@ class EngineContract(Contract):
 
     _kind = Broker
 
+    #: The engine has no threads, files or sockets: whole systems run in virtual time.
+    simulated: bool = False
     #: Seconds after which a test gives up, and says who waits where.
     limit: float = 60.0
 
