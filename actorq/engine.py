@@ -181,6 +181,13 @@ class Engine:
         """Where a task is: scheduled, ready (or parked, limited, paced), leased, done, dead, unknown."""
         raise NotImplementedError
 
+    async def is_ending(self, task_id: str) -> bool:
+        """Whether a task is over for the queue, and its result on its way to the backend.
+
+        Unless overridden: whether it is in the `outbox` of this process.
+        """
+        return any(outcome.task_id == task_id for outcome in self.outbox())
+
     async def statistics_of_queue(self) -> QueueStatistics:
         """How many tasks are where."""
         raise NotImplementedError

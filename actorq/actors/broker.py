@@ -259,7 +259,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             case Cancel(task_id):
                 await self._cancel(task_id)
             case Locate(task_id):
-                if any(outcome.task_id == task_id for outcome in self.outbox()):
+                if await self.is_ending(task_id):
                     return "ending"
                 return await self.locate(task_id)
             case TaskKnown(task_name):

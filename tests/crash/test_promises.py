@@ -75,7 +75,6 @@ async def test_what_a_killed_worker_had_runs_elsewhere(tmp_path: Path) -> None:
             assert (again.began - killed) / 1e9 < 2 * LEASE
 
 
-@pytest.mark.xfail(reason="the dead are asked for with every third of a lease only")
 async def test_the_dead_are_noticed_long_before_their_lease_ends(tmp_path: Path) -> None:
     """29: with a lease of an hour, what a killed worker had runs again within seconds."""
     async with fleet_and_client(tmp_path, lease=3600) as (fleet, sys):
@@ -141,7 +140,6 @@ async def test_a_late_result_is_refused(tmp_path: Path) -> None:
         assert await handle.result() == second.name
 
 
-@pytest.mark.xfail(reason="no lease is renewed from the thread yet")
 async def test_a_busy_loop_costs_no_lease(tmp_path: Path) -> None:
     """35: a job that holds up its worker's event loop for more than two leases keeps its lease."""
     async with fleet_and_client(tmp_path) as (fleet, sys):
@@ -281,7 +279,6 @@ async def test_a_limit_holds_over_all_workers(tmp_path: Path) -> None:
             assert at_once <= tasks.LIMIT
 
 
-@pytest.mark.xfail(reason="what one worker has parked is parked for all")
 async def test_who_cannot_be_understood_hurts_nobody(tmp_path: Path) -> None:
     """42: what no worker knows waits, what cannot be read is dead, and the rest runs."""
     async with fleet_and_client(tmp_path) as (fleet, sys):

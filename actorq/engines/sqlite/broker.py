@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -22,7 +23,7 @@ from actorq.engine import Claim, Step, Store
 from actorq.engines.memory.lease import Turns
 from actorq.engines.sqlite import whereabouts
 from actorq.engines.sqlite.peers import boot_id
-from actorq.engines.sqlite.queue import looking, outbox, requests, sent, sessions
+from actorq.engines.sqlite.queue import early, looking, outbox, requests, sent, sessions
 from actorq.engines.sqlite.queue.accepting import accept
 from actorq.engines.sqlite.queue.claiming import Claimed, claim
 from actorq.engines.sqlite.queue.looking import Seen, View, look
@@ -56,6 +57,8 @@ T = TypeVar("T")
 log = logging.getLogger("actorq.broker")
 
 #: What a client hears of, and what a worker does.
+#: Lengths of a lease for which an event loop may stand still, and its worker counts as alive.
+STALLS: Final = 10
 ENDS: Final[tuple[Topic, ...]] = ("ends",)
 BOTH: Final[tuple[Topic, ...]] = ("tasks", "ends")
 
@@ -105,6 +108,7 @@ class SQLiteBroker(Enqueuing, Broker):
         self._good: frozenset[int] = frozenset()  #: our sessions
         self._notices: tuple[tuple[int, Fence], ...] = ()  #: for them
         self._told: set[int] = set()  #: tokens of those that were taken
+        self._parked: frozenset[str] = frozenset()  #: names of tasks that are parked
         self._turns: dict[int, Turns] = {}  #: by session
         self._seqs: deque[int] = deque()  #: of the outbox
         self._last_seq = 0
@@ -146,14 +150,30 @@ class SQLiteBroker(Enqueuing, Broker):
         await self.storage.close()
 
     async def listen(self, changed: Callable[[], None]) -> None:
-        """Whenever another process has changed something that matters here."""
+        """Whenever another process has changed something that matters here.
+
+        While it listens for a worker, the storage's thread keeps its leases alive, too: a loop that
+        stands still takes no lease, for as many lengths of it as `STALLS`.
+        """
         system = self._wiring.system
         if not self._wiring.has_workers or system is None:
             await self.storage.listen(ENDS, changed, self)
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(whereabouts.answer, self.storage, system.lines_of_jobs)
-            await self.storage.listen(BOTH, changed, self)
+            with self._leases_kept():
+                await self.storage.listen(BOTH, changed, self)
+
+    def _leases_kept(self) -> AbstractContextManager[None]:
+        offset = getattr(self._wiring.clock, "steady_offset", 0.0)
+        if not offset:  # time is not the machine's
+            return nullcontext()
+        peer, lease = self.storage.peer, self.lease
+
+        def renew(connection: sqlite3.Connection) -> None:
+            sessions.keep_alive(connection, peer, offset, lease)
+
+        return self.storage.keeping(renew, every=lease / 3, bound=STALLS * lease)
 
     async def refresh(self, now: float) -> None:
         """Look at the storage."""
@@ -203,7 +223,7 @@ class SQLiteBroker(Enqueuing, Broker):
         marks = view.marks
         room = max(0, outbox.MOST - len(self._seqs))
         notices = -1 if self._notices else marks.notices
-        return Seen((marks.sessions, marks.lost), notices, self._last_seq, room)
+        return Seen((marks.sessions, marks.lost), notices, marks.parked, self._last_seq, room)
 
     @trio.lowlevel.enable_ki_protection
     def _install(self, view: View) -> None:
@@ -215,6 +235,8 @@ class SQLiteBroker(Enqueuing, Broker):
         if view.notices is not None:
             self._notices = view.notices
             self._told &= {fence.token for _, fence in view.notices}
+        if view.parked is not None:
+            self._parked = view.parked
         for told in view.outbox:
             self._seqs.append(told.seq)
             self._last_seq = told.seq
@@ -231,7 +253,9 @@ class SQLiteBroker(Enqueuing, Broker):
         """See `queue.claiming`."""
         if session not in self._good:
             return ()
-        claimed = await self._do(claim, now, session, limit, await self._turns_of(session, now))
+        turns, known = await self._turns_of(session, now), self._known()
+        self._parked -= set(known)
+        claimed = await self._do(claim, now, session, limit, turns, known)
         return await self._readable(session, limit, claimed, now)
 
     async def settle(
@@ -249,7 +273,9 @@ class SQLiteBroker(Enqueuing, Broker):
         for step in steps:
             if isinstance(step, Claim):
                 turns = await self._turns_of(step.session, now)
-                acts.append((Acts.CLAIM, step.session, step.limit, turns))
+                known = self._known()
+                self._parked -= set(known)
+                acts.append((Acts.CLAIM, step.session, step.limit, turns, known))
             elif isinstance(step, Settle):
                 words = [self._word(each) for each in step.settlements]
                 stored += sum([word.result is not None for word in words])
@@ -331,6 +357,10 @@ class SQLiteBroker(Enqueuing, Broker):
         """See `queue.looking`."""
         return await self.storage.read(lambda connection: looking.locate(connection, task_id))
 
+    async def is_ending(self, task_id: str) -> bool:
+        """Whether it is over for the queue, and its result on its way, in any process."""
+        return await self.storage.read(lambda connection: early.is_ending(connection, task_id))
+
     async def statistics_of_queue(self) -> QueueStatistics:
         """See `queue.looking`."""
         law, now, seen = self._law(), self._wiring.clock(), self._seen()
@@ -344,7 +374,15 @@ class SQLiteBroker(Enqueuing, Broker):
 
     def claimable(self) -> bool:
         """Whether a claim might find something."""
-        return self._view is not None and self._view.claimable
+        view = self._view
+        return view is not None and (view.claimable or bool(self._parked and self._known()))
+
+    def _known(self) -> tuple[str, ...]:
+        """What was parked by a worker that does not know it, and is known here."""
+        if not self._parked or not self._wiring.has_workers:
+            return ()
+        tasks = self._wiring.tasks
+        return tuple([name for name in self._parked if tasks.get(name) is not None])
 
     def has_leases(self) -> bool:
         """Whether any job is leased, in any process."""
@@ -445,7 +483,7 @@ class SQLiteBroker(Enqueuing, Broker):
         """What was parked for this name may be claimed."""
         parked = partial(looking.is_parked, task_name=task_name)
         if await self.storage.read(parked):
-            await self._do(requests.release, self._wiring.clock(), task_name)
+            await self._do(sessions.release, self._wiring.clock(), task_name)
 
     async def dead_tasks(self) -> tuple[DeadTask, ...]:
         """The dead letters, oldest first."""

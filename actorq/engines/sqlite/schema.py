@@ -29,6 +29,7 @@ PARTS: Final = (
     "keys",
     "gates",
     "result_rows",
+    "queue.early",
     "schedule_rows",
     "whereabouts_rows",
 )

@@ -6,13 +6,14 @@ Of each queue the highest priority first, then the oldest; those that limits hol
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from typing import Any, Final, NamedTuple
 
 from actorq.engines.memory.lease import Turns
 from actorq.engines.sqlite.queue.ends import expire
 from actorq.engines.sqlite.queue.entry import COLUMNS, Entry
 from actorq.engines.sqlite.queue.moment import Moment
-from actorq.engines.sqlite.queue.sessions import renew
+from actorq.engines.sqlite.queue.sessions import release, renew
 from actorq.engines.sqlite.queue.tables import CLAIMABLE
 
 
@@ -42,11 +43,20 @@ _LEASE: Final = (
 )
 
 
-def claim(moment: Moment, session: int, limit: int, turns: Turns) -> list[Claimed]:
-    """Lease at most *limit* tasks; nothing if the session has ended."""
+def claim(
+    moment: Moment, session: int, limit: int, turns: Turns, known: Collection[str] = ()
+) -> list[Claimed]:
+    """Lease at most *limit* tasks; nothing if the session has ended.
+
+    What is parked for the names that are *known* here is released in the same step, or a worker that
+    does not know them might be the first to get it again.
+    """
     good = "select 1 from actorq_sessions where id = ?"
     if moment.execute(good, (session,)).fetchone() is None:
         return []
+    names = None if turns.choice is None else turns.choice.names
+    for name in known:
+        release(moment, name, names)
     claimed = _Claim(moment, session, limit, turns).all()
     if claimed:
         renew(moment, session)

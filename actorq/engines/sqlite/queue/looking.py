@@ -128,6 +128,7 @@ class Seen(NamedTuple):
 
     sessions: tuple[int, int] = (-1, -1)  #: how many were opened and have ended
     notices: int = -1
+    parked: int = -1
     outbox: int = 0  #: the last number
     room: int = MOST  #: for more of it
 
@@ -142,6 +143,7 @@ class View(NamedTuple):
     marks: Marks
     good: frozenset[int] | None  #: our sessions; None: as they were
     notices: tuple[tuple[int, Fence], ...] | None  #: for our sessions; None: as they were
+    parked: frozenset[str] | None  #: names that are parked; None: as they were
     outbox: tuple[Told, ...]  #: what is new there
 
 
@@ -179,6 +181,7 @@ def look(moment: Moment, seen: Seen) -> View:
         notices = tuple(
             [(session, Fence(*fence)) for session, *fence in moment.execute(_NOTICES, (peer,))]
         )
+    parked = _parked(moment) if seen.parked != marks.parked else None
     return View(
         claimable=bool(claimable),
         leased=bool(leased),
@@ -187,5 +190,15 @@ def look(moment: Moment, seen: Seen) -> View:
         marks=marks,
         good=good,
         notices=notices,
+        parked=parked,
         outbox=tuple(after(moment, seen.outbox, seen.room)) if seen.room else (),
     )
+
+
+def _parked(moment: Moment) -> frozenset[str]:
+    """One look-up for each name, however many tasks there are of it."""
+    names: list[str] = []
+    query = "select name from actorq_tasks where held = 'parked' and name > ? order by name limit 1"
+    while found := moment.execute(query, (names[-1] if names else "",)).fetchone():
+        names.append(found[0])
+    return frozenset(names)

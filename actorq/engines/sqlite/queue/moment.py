@@ -41,6 +41,7 @@ class Marks:
     sessions: int
     lost: int
     notices: int
+    parked: int
     ends: int
     done: int
     dead: int

@@ -86,13 +86,6 @@ def purge_dead(moment: Moment, task_ids: Sequence[str] | None) -> int:
     return forget_dead(moment, task_ids)
 
 
-def release(moment: Moment, task_name: str) -> None:
-    """Somebody knows this task now: what was parked for it may be claimed."""
-    query = "update actorq_tasks set held = null where held = 'parked' and name = ?"
-    if moment.execute(query, (task_name,)).rowcount:
-        moment.law.touch("tasks")
-
-
 def set_paused(moment: Moment, queue: str, *, paused: bool) -> None:
     """Give nothing of a queue to workers any more, or do so again."""
     if paused:

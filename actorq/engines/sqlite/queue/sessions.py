@@ -10,9 +10,11 @@ import json
 import os
 import socket
 import sqlite3
+import time
 from collections.abc import Collection
 from typing import Final
 
+from actorq.engines.sqlite.queue import early
 from actorq.engines.sqlite.queue.ends import (
     CANCELLED_BETWEEN,
     bury,
@@ -87,6 +89,18 @@ _LEFT: Final = """select distinct peer from actorq_outbox
     where peer <> ? and peer not in (select peer from actorq_peers where died is null)"""
 
 
+def keep_alive(
+    connection: sqlite3.Connection, peer: str, steady_offset: float, lease: float
+) -> None:
+    """Renew the leases of a process that cannot do so itself: its loop stands still (35)."""
+    steady = time.monotonic()
+    connection.execute(
+        "update actorq_sessions set until = ?, beat = ? where peer = ? and exists "
+        "(select 1 from actorq_tasks where session = actorq_sessions.id and state = 'leased')",
+        (steady + lease, steady - steady_offset, peer),
+    )
+
+
 def lapse(moment: Moment, late: float, dead: Collection[str]) -> None:
     """End the sessions whose lease is over while jobs depended on it, and those of the dead.
 
@@ -132,6 +146,7 @@ def end_session(moment: Moment, session: int) -> None:
     )
     for row in moment.execute(query, (session,)).fetchall():
         _take_away(moment, Entry(row))
+    early.give_up(moment, session)
     moment.law.touch("ends")
     moment.law.touch("tasks")
 
@@ -180,3 +195,12 @@ def put(
             entry.id,
         ),
     )
+
+
+def release(moment: Moment, task_name: str, queues: Collection[str] | None = None) -> None:
+    """Somebody who serves these queues knows this task: what was parked for it may be claimed."""
+    query = "update actorq_tasks set held = null where held = 'parked' and name = ?"
+    for queue in (None,) if queues is None else queues:
+        where, more = ("", ()) if queue is None else (" and queue = ?", (queue,))
+        if moment.execute(query + where, (task_name, *more)).rowcount:
+            moment.law.touch("tasks")

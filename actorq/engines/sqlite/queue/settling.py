@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from actorq.engines.sqlite.queue import early
 from actorq.engines.sqlite.queue.accepting import follow
 from actorq.engines.sqlite.queue.ends import (
     CANCELLED_BETWEEN,
@@ -72,8 +73,8 @@ def settle(
             continue
         verdicts.append(True)
         del found[fence.task_id]
-        if word.early and keeping is not None:
-            _note_early(moment, session, known[0])
+        if word.early and keeping is not None and word.ending is not Ending.RETRY:
+            early.note(moment, session, known[0])
         if word.ending is Ending.DONE and not known[2] and not word.then:
             done.append((known[0], fence.task_id))
             continue
@@ -129,7 +130,9 @@ def _settle_one(moment: Moment, word: Word, row: int) -> None:
         if entry.cancelled:
             _end_cancelled(moment, entry)
         else:
-            make_ready(moment, entry, park=ending is Ending.PARK)
+            park = ending is Ending.PARK
+            make_ready(moment, entry, park=park)
+            moment.marks.parked += park
             moment.law.touch("tasks")
 
 
@@ -167,15 +170,6 @@ def _go_on(moment: Moment, entry: Entry, message: bytes | str, word: Word) -> No
     else:
         error = ActorqError("its worker did not say what comes after it")
         break_off(moment, entry, message, Ending.DEAD, error)
-
-
-def _note_early(moment: Moment, session: int, row: int) -> None:
-    """Its result comes from this session, or never."""
-    moment.execute(
-        "insert or replace into actorq_early (task_id, session, attempt, alias, message) "
-        "select task_id, ?, attempt, alias, message from actorq_tasks where id = ?",
-        (session, row),
-    )
 
 
 def bury_unreadable(

@@ -78,12 +78,13 @@ TABLES: Final[tuple[str, ...]] = (
         sessions integer not null, -- sessions that were opened
         lost integer not null,     -- sessions that have ended
         notices integer not null,  -- running tasks that somebody asked to cancel
+        parked integer not null,   -- tasks that were parked
         ends integer not null,     -- ends that nobody but the queue tells
         done integer not null,     -- tasks that have ended
         dead integer not null,     -- dead letters that are there
         refused integer not null   -- stale settlements
     )""",
-    "insert into actorq_marks values (0, 0, 0, 0, 0, 0, 0, 0, 0)",
+    "insert into actorq_marks values (0, 0, 0, 0, 0, 0, 0, 0, 0, 0)",
     # the latest of those that have ended, so that sending one again is harmless
     """create table actorq_ended (
         seq integer primary key,
@@ -125,15 +126,6 @@ TABLES: Final[tuple[str, ...]] = (
         beat real not null       -- the last sign of life: Unix seconds
     )""",
     "create index actorq_sessions_of_worker on actorq_sessions (worker)",
-    # acknowledged before their results were stored: those come from these sessions, or never
-    """create table actorq_early (
-        task_id text primary key,
-        session integer not null,
-        attempt integer not null,
-        alias text,
-        message blob not null
-    ) without rowid""",
-    "create index actorq_early_of_session on actorq_early (session)",
     # ends that no worker reports, on their way to the result backend
     """create table actorq_outbox (
         seq integer primary key autoincrement,
