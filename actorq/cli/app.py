@@ -83,7 +83,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.FAILED
     except EngineUnavailable as error:
-        complain(str(error), "nothing was done")
+        complain(str(error))
         return exits.UNAVAILABLE
     except ActorqError as error:
         complain(f"{type(error).__name__}: {error}")

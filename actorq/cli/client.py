@@ -39,7 +39,7 @@ def ask(broker: Broker | str | None, question: Callable[[System], Awaitable[T]])
     try:
         return trio.run(main)
     except (SystemFailed, ExceptionGroup) as failed:
-        for error in _within(failed):
+        for error in causes_of(failed):
             if isinstance(error, EngineUnavailable):
                 raise error from None
         raise
@@ -57,10 +57,11 @@ def check_shared(broker: Broker) -> None:
         )
 
 
-def _within(error: BaseException | None) -> Iterator[BaseException]:
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """*error* and all that it came from, what is in groups too."""
     while error is not None:
         yield error
         if isinstance(error, BaseExceptionGroup):
             for inner in error.exceptions:
-                yield from _within(inner)
+                yield from causes_of(inner)
         error = error.__cause__

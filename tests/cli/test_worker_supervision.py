@@ -64,11 +64,11 @@ async def test_a_process_that_dies_at_its_start_is_given_up_after_so_many(folder
         (("worker", "jobs:brocker"), "its brokers: broker"),
         (("worker", "jobs:broker", "--import", "absent"), "--import: there is no module"),
         (("worker", "jobs:broker", "--max-memory", "1M"), "--max-memory 1M is less than"),
-        (("worker", "memory:broker"), "only its own process can see"),
+        (("worker", "memory:broker"), "no other process can look into it"),
         (("worker",), "no broker is named"),
         (("worker", "jobs:broker", "--queues", "a=none"), "expected a number"),
         (("worker", "jobs:broker", "--max-memory", "many"), "expected a size"),
-        (("scheduler", "memory:broker"), "only its own process can see"),
+        (("scheduler", "memory:broker"), "no other process can look into it"),
     ],
 )
 async def test_what_cannot_work_is_a_usage_error_at_once(
@@ -79,6 +79,18 @@ async def test_what_cannot_work_is_a_usage_error_at_once(
     async with running(folder, *arguments) as program:
         assert await program.end() == exits.USAGE
         assert sum(words in line for line in program.err.seen) == 1, program.err.seen
+
+
+async def test_an_engine_that_is_not_there_is_said_in_one_line(folder: Path) -> None:
+    """And tried again: it may come."""
+    (folder / "jobs.py").write_text("import actorq\nbroker = actorq.SQLiteBroker('queue.db')\n")
+    (folder / "queue.db").write_text("this is no database" * 100)
+    async with running(folder, *WORKER) as program:
+        assert (await program.event("died"))["code"] == exits.UNAVAILABLE
+        assert program.err.seen[-1].startswith("error: worker-1: queue.db: this is no SQLite")
+        assert not any("Traceback" in line for line in program.err.seen)
+        (folder / "queue.db").unlink()
+        await program.event("ready")
 
 
 async def test_a_killed_parent_takes_its_processes_along(folder: Path) -> None:

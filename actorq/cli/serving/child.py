@@ -14,19 +14,20 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 import trio
 
 from actorq.actors.broker import Broker
-from actorq.capability import Capability
 from actorq.cli import exits
+from actorq.cli.client import causes_of, check_shared
 from actorq.cli.finding import find_broker, import_module
 from actorq.cli.output import CommandError, complain
 from actorq.cli.serving.limits import CountJobs, in_words, resident, watch_memory
 from actorq.cli.serving.orders import LAST_WORDS, PATIENCE, News, Orders
-from actorq.errors import ActorqError
+from actorq.errors import ActorqError, EngineUnavailable
 from actorq.system import System, open_system
 from actorq.whereabouts import sits_at, tasks_below
 
@@ -154,15 +155,7 @@ def find(orders: Orders) -> Broker:
     broker = find_broker(orders.broker)
     for module in orders.modules:
         import_module(module, "--import")
-    if Capability.SHARING in broker.lacks:
-        kind = type(broker).__name__
-        raise CommandError(
-            f"{orders.broker} is a {kind}, which only its own process can see: no task that "
-            f"another enqueues would come here",
-            'use an engine that processes share, such as actorq.SQLiteBroker("queue.db"),',
-            "or run workers in the process that enqueues: `async with actorq.open_system(broker):`",
-            exit_code=exits.USAGE,
-        )
+    check_shared(broker)
     return broker
 
 
@@ -213,17 +206,23 @@ def main() -> int:
     except CommandError as error:
         error.show()
         return error.exit_code
-    except ActorqError as error:
-        reasons = error.__cause__
-        complain(f"{orders.name}: {type(error).__name__}: {error}", *_lines_of(reasons))
-        return exits.FAILED
+    except (ActorqError, ExceptionGroup) as failed:
+        return _tell(orders.name, failed)
     return exits.OK
 
 
-def _lines_of(reasons: BaseException | None) -> list[str]:
-    if isinstance(reasons, BaseExceptionGroup):
-        return [line for each in reasons.exceptions for line in _lines_of(each)]
-    return [] if reasons is None else [f"{type(reasons).__name__}: {reasons}"]
+def _tell(name: str, failed: ActorqError | ExceptionGroup[Exception]) -> int:
+    """Why this process cannot go on; the exit code."""
+    causes = list(causes_of(failed))
+    for cause in causes:
+        if isinstance(cause, EngineUnavailable):
+            complain(f"{name}: {cause}")
+            return exits.UNAVAILABLE
+    if not isinstance(failed, ActorqError):
+        raise failed  # the user's, with its traceback
+    trace = "".join(traceback.format_exception(causes[-1])) if len(causes) > 1 else ""
+    complain(f"{name}: {type(failed).__name__}: {failed}", detail=trace)
+    return exits.FAILED
 
 
 def _first_line(receive: Callable[[int], bytes]) -> bytes:

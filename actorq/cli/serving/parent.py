@@ -324,7 +324,8 @@ def _how(code: int | None) -> str:
         return "has ended"
     if code < 0:
         return f"was killed by {signal.Signals(-code).name}"
-    return f"exited with code {code}"
+    why = " (the engine is unavailable)" if code == exits.UNAVAILABLE else ""
+    return f"exited with code {code}{why}"
 
 
 def _summary(seats: Sequence[Orders]) -> str:
