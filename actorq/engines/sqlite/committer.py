@@ -371,7 +371,7 @@ class Committer:
                 begin(connection, self.path)
                 give_back(connection)
                 connection.execute("commit")
-                self._tidy()
+            self._tidy()  # others' transactions, in which there are no checkpoints, make the log long
         except Exception as error:  # noqa: BLE001 - who looks is told
             self._undo(error)
             log.debug("%s: %s", self.path, explained(error, self.path))
