@@ -154,6 +154,8 @@ class Engine:
         Answers for each what `store`, `settle` or `claim` returns, or the `ActorqError` that it raises:
         one that is refused spoils no other.  A settlement with an `outcome` (`stores_results_of`) is
         applied together with storing that, or not at all; if it cannot be stored, why is its verdict.
+        Afterwards what is asked without `await` is as `refresh` would leave it, which is not called
+        where a claim can be made instead.
         """
         return [await self._perform_one(step, now) for step in steps]
 

@@ -326,10 +326,13 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             return  # the timer says when the engine is asked again
         try:
             if counter.changed or counter.aside:
+                # what others did may be work: who wants some looks for it and has it in one step
+                asks = counter.changed and self.grouped and bool(self._wanting())
                 if counter.changed:
                     counter.changed = False
-                    await self.refresh(self._wiring.clock())
-                await self._perform()
+                    if not asks:
+                        await self.refresh(self._wiring.clock())
+                await self._perform(asks=asks)
                 if counter.cancels:
                     await self._answer_cancels()
             if self.claimable():
@@ -371,15 +374,19 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
     def _put_aside(self, step: Step) -> None:
         self._counter.aside.append((step, self.defer()))
 
-    async def _perform(self) -> None:
-        """Group commit: what has come since the last flush, and what workers want, in one step."""
+    async def _perform(self, *, asks: bool = False) -> None:
+        """Group commit: what has come since the last flush, and what workers want, in one step.
+
+        *asks*: they may get something, whatever is known here.
+        """
         counter = self._counter
         if not self.grouped:
             await self._perform_kept()
             return
         aside, counter.aside = counter.aside, []
         steps = [step for step, _ in aside]
-        wanting = self._wanting() if self.claimable() or any(_may_bring(s) for s in steps) else []
+        hopes = asks or self.claimable() or any(_may_bring(s) for s in steps)
+        wanting = self._wanting() if hopes else []
         claims = [Claim(session, want.allowed - want.sent) for session, want in wanting]
         if not steps and not claims:
             return

@@ -11,7 +11,7 @@ import os
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -35,7 +35,7 @@ from actorq.engines.sqlite.results import SQLiteResultBackend
 from actorq.engines.sqlite.schedules import SQLiteScheduleSource
 from actorq.engines.sqlite.storage import SQLiteStorage, Synchronous, Topic
 from actorq.engines.sqlite.transaction import Enqueuing
-from actorq.errors import ActorqError, EnvelopeError
+from actorq.errors import ActorqError, EngineUnavailable, EnvelopeError
 from actorq.message import Delivery, Fence, TaskMessage
 from actorq.protocol import (
     DeadTask,
@@ -191,15 +191,20 @@ class SQLiteBroker(Enqueuing, Broker):
         **kwargs: P.kwargs,
     ) -> T:
         """One step, with what it leaves to be known."""
+        return await self._step(lambda moment: transition(moment, *args, **kwargs), now)
+
+    async def _step(
+        self, transition: Callable[[Moment], T], now: float, *, synced: bool = True
+    ) -> T:
         law, seen = self._law(), self._seen()
 
         def step(connection: sqlite3.Connection) -> tuple[T, View]:
             moment = Moment(connection, law, now)
-            answer = transition(moment, *args, **kwargs)
+            answer = transition(moment)
             moment.save()
             return answer, look(moment, seen)
 
-        answer, view = await self.storage.write(step)
+        answer, view = await self.storage.write(step, synced=synced)
         self._install(view)
         return answer
 
@@ -283,13 +288,19 @@ class SQLiteBroker(Enqueuing, Broker):
             else:
                 acts.append(self._store_act(step))
         backend = self._backend() if stored else None
-        limit = backend.limit_now(stored) if backend is not None else None
-        if stored:
-            assert backend is not None
+        limit = touch = None
+        if backend is not None:
+            limit = backend.limit_now(stored)
             touch = partial(self.storage.touch, "results", backend)
-            answers = await self._do(perform, now, acts, self._keeping(), limit, touch)
-        else:
-            answers = await self._do(perform, now, acts, self._keeping())
+        keeping = self._keeping()
+        answers = await self._step(
+            lambda moment: perform(moment, acts, keeping, limit, touch),
+            now,
+            synced=any(act[0] is not Acts.CLAIM for act in acts),
+        )
+        if self._view is not None and self._view.orphaned:
+            with suppress(EngineUnavailable):  # the step is done; the next look tries again
+                await self._take_over(now, 0.0)
         for index, step in enumerate(steps):
             if isinstance(step, Claim):
                 claimed = answers[index]

@@ -53,6 +53,7 @@ class Work:
     step: Step
     task: trio.lowlevel.Task
     writes: bool
+    synced: bool  #: it has to survive a power cut, if commits do
     begun: bool = False  #: from then on its outcome is waited for, whatever happens
     given_up: bool = False  #: before it was begun
     result: outcome.Outcome[Any] | None = None
@@ -96,6 +97,7 @@ class Committer:
     _connection: sqlite3.Connection | None = None
     _identity: Identity | None = None
     _checkpoints: Checkpoints = attrs.Factory(lambda self: Checkpoints(self.path), takes_self=True)
+    _synced: bool = True  #: the connection's commits wait for the disk, if they ever do
     _looked: float = 0.0
     _recheck_at: float = 0.0
     _data_version: int = -1
@@ -181,7 +183,8 @@ class Committer:
         begun: list[Work] = []
         try:
             writes = any(work.writes for work in batch)
-            connection = self._begin(writes=writes)
+            synced = any(work.synced for work in batch)
+            connection = self._begin(writes=writes, synced=synced)
             begun = self._begun(batch)
             self._perform(connection, begun)
             self.commits += writes
@@ -204,11 +207,14 @@ class Committer:
                 work.begun = True
         return begun
 
-    def _begin(self, *, writes: bool) -> sqlite3.Connection:
+    def _begin(self, *, writes: bool, synced: bool = True) -> sqlite3.Connection:
         """A connection in a transaction, in which the tables are those that we know."""
         connection = self._connection or self._open()
         if writes:
             self._check(quick=time.monotonic() - self._looked < LOOK)
+            if synced is not self._synced and self.synchronous == "full":
+                self._synced = synced
+                connection.execute(f"pragma synchronous = {'full' if synced else 'normal'}")
             begin(connection, self.path)
         else:
             connection.execute("begin")
@@ -307,7 +313,7 @@ class Committer:
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
+        self._connection, self._synced = connection, True
         self._data_version = _data_version(connection)
         self._recheck_at = time.monotonic() + self._interval()
         return connection
@@ -385,4 +391,4 @@ def _data_version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("pragma data_version").fetchone()[0])
 
 
-_NOTHING: Final = Work(lambda _: None, None, writes=False)  # type: ignore[arg-type]
+_NOTHING: Final = Work(lambda _: None, None, writes=False, synced=False)  # type: ignore[arg-type]

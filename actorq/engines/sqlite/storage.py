@@ -155,26 +155,30 @@ class SQLiteStorage:
 
     # --- doing ---
 
-    async def write(self, step: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, step: Callable[[sqlite3.Connection], T], *, synced: bool = True) -> T:
         """Do *step* in the next transaction; returns when it is committed.  Always a checkpoint.
 
         To be cancelled only as long as it has not begun.  Raises what the step raises, which then has
-        done nothing, and `EngineUnavailable` if the file cannot be written.
+        done nothing, and `EngineUnavailable` if the file cannot be written.  *synced*: whether it has
+        to survive a power cut, if the storage's `synchronous` is "full"; otherwise it does as
+        soon as anything that comes after it does.
         """
-        return await self._do(step, writes=True)
+        return await self._do(step, writes=True, synced=synced)
 
     async def read(self, step: Callable[[sqlite3.Connection], T]) -> T:
         """Do *step*, which only looks.  Always a checkpoint."""
         return await self._do(step, writes=False)
 
     @trio.lowlevel.enable_ki_protection
-    async def _do(self, step: Callable[[sqlite3.Connection], T], *, writes: bool) -> T:
+    async def _do(
+        self, step: Callable[[sqlite3.Connection], T], *, writes: bool, synced: bool = False
+    ) -> T:
         if self._token is None:
             raise RuntimeError(
                 f"{self.path}: this storage is not open; `await storage.open()` first"
             )
         await trio.lowlevel.checkpoint_if_cancelled()
-        work = Work(step, trio.lowlevel.current_task(), writes)
+        work = Work(step, trio.lowlevel.current_task(), writes, synced)
         gate = self._committer.gate
 
         def abort(_: Callable[[], Any]) -> trio.lowlevel.Abort:
