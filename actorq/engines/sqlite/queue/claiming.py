@@ -14,7 +14,7 @@ from actorq.engines.sqlite.queue.ends import expire
 from actorq.engines.sqlite.queue.entry import COLUMNS, Entry
 from actorq.engines.sqlite.queue.moment import Moment
 from actorq.engines.sqlite.queue.sessions import release, renew
-from actorq.engines.sqlite.queue.tables import CLAIMABLE
+from actorq.engines.sqlite.queue.tables import CLAIMABLE, tasks
 
 
 class Claimed(NamedTuple):
@@ -35,7 +35,7 @@ BUSY: Final = (
 )
 _NEXT: Final = (
     "select id, task_id, attempt, failures, alias, message, expires is not null or terms is not null "
-    f"from actorq_tasks where queue = ? and {CLAIMABLE} order by priority desc, number limit ?"
+    f"from {tasks('claimable')} where queue = ? and {CLAIMABLE} order by priority desc, number limit ?"
 )
 _LEASE: Final = (
     "update actorq_tasks set state = 'leased', attempt = attempt + 1, session = ?, token = ?, "

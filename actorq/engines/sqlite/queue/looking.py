@@ -7,9 +7,9 @@ import sqlite3
 from typing import Any, Final, NamedTuple
 
 from actorq.engines.sqlite.queue.moment import Marks, Moment
-from actorq.engines.sqlite.queue.outbox import MOST, Told, after
+from actorq.engines.sqlite.queue.outbox import MOST, Told, after, left_behind
 from actorq.engines.sqlite.queue.sent import shown
-from actorq.engines.sqlite.queue.tables import CLAIMABLE, EXPIRING
+from actorq.engines.sqlite.queue.tables import CLAIMABLE, EXPIRING, tasks
 from actorq.message import Fence
 from actorq.protocol import DeadTask, Ending, QueuedTask, QueueStatistics
 from actorq.wire import Wire
@@ -78,7 +78,7 @@ def statistics(connection: sqlite3.Connection) -> QueueStatistics:
 
 def is_parked(connection: sqlite3.Connection, task_name: str) -> bool:
     """Whether a task of this name waits for somebody who knows it."""
-    query = "select 1 from actorq_tasks where held = 'parked' and name = ?"
+    query = f"select 1 from {tasks('parked')} where held = 'parked' and name = ?"
     return bool(_one(connection, query, task_name))
 
 
@@ -149,31 +149,32 @@ class View(NamedTuple):
 
 #: One look-up each, however many tasks there are.
 _VIEW: Final = f"""select
-    exists (select 1 from actorq_tasks where {CLAIMABLE}),
+    exists (select 1 from {tasks("claimable")} where {CLAIMABLE}),
     exists (select 1 from actorq_paused),
-    exists (select 1 from actorq_tasks where state = 'leased'),
+    exists (select 1 from {tasks("leased")} where state = 'leased'),
     exists (select 1 from actorq_sessions
-        where peer in (select peer from actorq_peers where died is not null))
-    or exists (select 1 from actorq_outbox
-        where peer not in (select peer from actorq_peers where died is null)),
-    (select min(due) from actorq_tasks where state = 'scheduled'),
-    (select min(expires) from actorq_tasks where {EXPIRING})"""
+        where peer in (select peer from actorq_peers where died is not null)),
+    exists (select 1 from actorq_outbox where peer < :peer)
+    or exists (select 1 from actorq_outbox where peer > :peer),
+    (select min(due) from {tasks("scheduled")} where state = 'scheduled'),
+    (select min(expires) from {tasks("expiring")} where {EXPIRING})"""
 _UNPAUSED: Final = """select exists (select 1 from actorq_counts where place = 'ready' and n > 0
     and queue not in (select queue from actorq_paused))"""
-_NOTICES: Final = """select session, task_id, attempt, token from actorq_tasks
+_NOTICES: Final = f"""select session, task_id, attempt, token from {tasks("cancelled")}
     where cancelled = 1 and session in (select id from actorq_sessions where peer = ?)"""
 
 
 def look(moment: Moment, seen: Seen) -> View:
     """How things are now."""
-    claimable, paused, leased, orphaned, *dues = moment.execute(_VIEW).fetchone()
+    peer = moment.law.peer
+    row = moment.execute(_VIEW, {"peer": peer}).fetchone()
+    claimable, paused, leased, orphaned, others, *dues = row
     if claimable and paused:
         (claimable,) = moment.execute(_UNPAUSED).fetchone()
     dues.append(moment.gates.next_wake())
     marks = moment.marks
     good: frozenset[int] | None = None
     notices: tuple[tuple[int, Fence], ...] | None = None
-    peer = moment.law.peer
     if seen.sessions != (marks.sessions, marks.lost):
         query = "select id from actorq_sessions where peer = ?"
         good = frozenset([session for (session,) in moment.execute(query, (peer,))])
@@ -185,7 +186,7 @@ def look(moment: Moment, seen: Seen) -> View:
     return View(
         claimable=bool(claimable),
         leased=bool(leased),
-        orphaned=bool(orphaned),
+        orphaned=bool(orphaned or (others and left_behind(moment))),
         due=min([due for due in dues if due is not None], default=None),
         marks=marks,
         good=good,
@@ -198,7 +199,10 @@ def look(moment: Moment, seen: Seen) -> View:
 def _parked(moment: Moment) -> frozenset[str]:
     """One look-up for each name, however many tasks there are of it."""
     names: list[str] = []
-    query = "select name from actorq_tasks where held = 'parked' and name > ? order by name limit 1"
+    query = (
+        f"select name from {tasks('parked')} where held = 'parked' and name > ? "
+        "order by name limit 1"
+    )
     while found := moment.execute(query, (names[-1] if names else "",)).fetchone():
         names.append(found[0])
     return frozenset(names)

@@ -63,6 +63,20 @@ def after(moment: Moment, seq: int, limit: int) -> list[Told]:
     return [Told(*row) for row in moment.execute(query, (moment.law.peer, seq, limit))]
 
 
+def left_behind(moment: Moment) -> list[str]:
+    """Whose ends nobody stores any more: they have closed the file, or died."""
+    query = "select peer from actorq_peers where died is null"
+    alive = {peer for (peer,) in moment.execute(query)}
+    left: list[str] = []
+    query = "select peer from actorq_outbox where peer > ? order by peer limit 1"
+    found = moment.execute("select min(peer) from actorq_outbox").fetchone()
+    while found is not None and found[0] is not None:
+        if found[0] not in alive:
+            left.append(found[0])
+        found = moment.execute(query, found).fetchone()
+    return left
+
+
 def take_over(moment: Moment, peers: Collection[str]) -> None:
     """What these were to store is ours now; renumbered, for who reads on from a number."""
     if not peers:

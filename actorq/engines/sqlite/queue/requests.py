@@ -11,7 +11,7 @@ from actorq.engines.sqlite.queue.entry import COLUMNS, Entry
 from actorq.engines.sqlite.queue.looking import ending_of
 from actorq.engines.sqlite.queue.moment import Moment
 from actorq.engines.sqlite.queue.sent import Sent
-from actorq.engines.sqlite.queue.tables import EXPIRING
+from actorq.engines.sqlite.queue.tables import EXPIRING, tasks
 from actorq.protocol import Ending
 
 
@@ -19,11 +19,11 @@ from actorq.protocol import Ending
 SLICE: Final = 500
 
 _OVER: Final = (
-    f"select {COLUMNS} from actorq_tasks where {EXPIRING} and expires <= ? "
+    f"select {COLUMNS} from {tasks('expiring')} where {EXPIRING} and expires <= ? "
     "order by expires, id limit ?"
 )
 _DUE: Final = (
-    "select id from actorq_tasks where state = 'scheduled' and due <= ? "
+    f"select id from {tasks('scheduled')} where state = 'scheduled' and due <= ? "
     "order by due, number limit ?"
 )
 

@@ -25,7 +25,8 @@ from actorq.engines.sqlite.queue.ends import (
 )
 from actorq.engines.sqlite.queue.entry import COLUMNS, Entry
 from actorq.engines.sqlite.queue.moment import Moment, rows_of
-from actorq.engines.sqlite.queue.outbox import take_over
+from actorq.engines.sqlite.queue.outbox import left_behind, take_over
+from actorq.engines.sqlite.queue.tables import tasks
 from actorq.errors import TaskCancelled, WorkerLost
 from actorq.protocol import Ending
 from actorq.queue_choice import QueueChoice
@@ -79,14 +80,11 @@ def renew(moment: Moment, session: int) -> bool:
 
 
 #: Of a machine's earlier life; of a process that died; over, with jobs; over, of a process that is gone.
-_OVER: Final = """select id from actorq_sessions where boot <> ?
+_OVER: Final = f"""select id from actorq_sessions where boot <> ?
     or peer in (select peer from actorq_peers where died is not null)
-    or (until <= ? and exists (select 1 from actorq_tasks
+    or (until <= ? and exists (select 1 from {tasks("leased")}
         where session = actorq_sessions.id and state = 'leased'))
     or (until <= ? and peer not in (select peer from actorq_peers))"""
-#: Whose ends nobody stores any more.
-_LEFT: Final = """select distinct peer from actorq_outbox
-    where peer <> ? and peer not in (select peer from actorq_peers where died is null)"""
 
 
 def keep_alive(
@@ -96,7 +94,7 @@ def keep_alive(
     steady = time.monotonic()
     connection.execute(
         "update actorq_sessions set until = ?, beat = ? where peer = ? and exists "
-        "(select 1 from actorq_tasks where session = actorq_sessions.id and state = 'leased')",
+        f"(select 1 from {tasks('leased')} where session = actorq_sessions.id and state = 'leased')",
         (steady + lease, steady - steady_offset, peer),
     )
 
@@ -121,8 +119,7 @@ def lapse(moment: Moment, late: float, dead: Collection[str]) -> None:
         over += [session for (session,) in rows_of(moment.connection, query, dead)]
     for session in dict.fromkeys(over):
         end_session(moment, session)
-    left = [peer for (peer,) in moment.execute(_LEFT, (law.peer,))]
-    take_over(moment, {*left, *dead})
+    take_over(moment, {*left_behind(moment), *dead} - {law.peer})
 
 
 def move(moment: Moment, former: str) -> None:
@@ -142,7 +139,8 @@ def end_session(moment: Moment, session: int) -> None:
     moment.execute("delete from actorq_sessions where id = ?", (session,))
     moment.marks.lost += 1
     query = (
-        f"select {COLUMNS} from actorq_tasks where session = ? and state = 'leased' order by token"
+        f"select {COLUMNS} from {tasks('leased')} "
+        "where session = ? and state = 'leased' order by token"
     )
     for row in moment.execute(query, (session,)).fetchall():
         _take_away(moment, Entry(row))
@@ -199,7 +197,7 @@ def put(
 
 def release(moment: Moment, task_name: str, queues: Collection[str] | None = None) -> None:
     """Somebody who serves these queues knows this task: what was parked for it may be claimed."""
-    query = "update actorq_tasks set held = null where held = 'parked' and name = ?"
+    query = f"update {tasks('parked')} set held = null where held = 'parked' and name = ?"
     for queue in (None,) if queues is None else queues:
         where, more = ("", ()) if queue is None else (" and queue = ?", (queue,))
         if moment.execute(query + where, (task_name, *more)).rowcount:

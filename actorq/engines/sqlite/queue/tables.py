@@ -14,6 +14,15 @@ CLAIMABLE: Final = "state = 'ready' and held is null"
 #: A task that may expire still.
 EXPIRING: Final = "expires is not null and state <> 'leased'"
 
+
+def tasks(index: str) -> str:
+    """The table with the index by which its rows are to be found.
+
+    Said, for SQLite's own choice depends on how many rows there were when it last counted them.
+    """
+    return f"actorq_tasks indexed by actorq_tasks_{index}"
+
+
 _COUNT: Final = """insert into actorq_counts (queue, place, n)
     values ({row}.queue, coalesce({row}.held, {row}.state), {by})
     on conflict do update set n = n + {by}"""
@@ -50,7 +59,7 @@ TABLES: Final[tuple[str, ...]] = (
     f"where {CLAIMABLE}",
     "create index actorq_tasks_scheduled on actorq_tasks (due, number) where state = 'scheduled'",
     f"create index actorq_tasks_expiring on actorq_tasks (expires, id) where {EXPIRING}",
-    "create index actorq_tasks_leased on actorq_tasks (session) where state = 'leased'",
+    "create index actorq_tasks_leased on actorq_tasks (session, token) where state = 'leased'",
     "create index actorq_tasks_parked on actorq_tasks (name, number) where held = 'parked'",
     "create index actorq_tasks_cancelled on actorq_tasks (session) where cancelled = 1",
     # how many there are, by where they are
