@@ -24,6 +24,7 @@ from actorq.cli.serving import orphans
 from actorq.cli.serving.journal import Journal, tell_systemd
 from actorq.cli.serving.orders import PATIENCE, Orders
 from actorq.cli.serving.process import Process, started
+from actorq.cli.serving.readiness import Readiness
 from actorq.restart import Backoff, Incidents
 
 
@@ -54,14 +55,12 @@ class Parent:
         self._stdout_is_ours = journal.output.json
         self._running: set[Process] = set()
         self._starting = 0  #: processes that have been forked, perhaps, and are not in the set yet
-        self._seated: dict[str, Process] = {}  #: who holds each seat, by its name
+        self._readiness = Readiness(len(plan.seats), plan.ready_file)
         self._incidents = Incidents(plan.intensity, plan.period)
         self._ending = trio.Event()
         self._signals = 0  #: that told us to end
         self._change = trio.Event()  #: a file has changed; a new one for each change
         self._deadline = trio.CancelScope()  #: at its end, who still runs is killed
-        self._was_ready = False
-        self._is_ready = False
         self._code = exits.OK
 
     async def run(self, watch: Callable[[Callable[[str], None]], object] | None = None) -> int:
@@ -80,7 +79,7 @@ class Parent:
                         self._seats.start_soon(self._keep, orders)
                 nursery.cancel_scope.cancel("every process has ended")
         finally:
-            self._show_readiness(ready=False)
+            self._readiness.look(ending=True)
         self._say("ended", f"ended ({_MEANING[self._code]})", code=self._code)
         return self._code
 
@@ -128,7 +127,7 @@ class Parent:
                 await wait_any(change.wait, self._ending.wait)
                 continue
             code = process.process.returncode
-            if process.ready_at is None and code == exits.USAGE and not self._was_ready:
+            if process.ready_at is None and code == exits.USAGE and not self._readiness.was:
                 self._end(exits.USAGE)  # it has said why, and it would be the same again
                 return
             if process.has_been_ready_for(self._plan.backoff.stable_after):
@@ -174,7 +173,7 @@ class Parent:
             undo.callback(self._forked)
             async with started(orders, quiet=self._stdout_is_ours) as process:
                 self._running.add(process)
-                self._seated[orders.name] = process
+                self._readiness.seated[orders.name] = process
                 self._look_at_readiness()
                 undo.close()
                 undo.callback(self._gone, process)
@@ -218,28 +217,9 @@ class Parent:
         self._look_at_readiness()
 
     def _look_at_readiness(self) -> None:
-        seats = self._seated.values()
-        ready = (
-            len(self._seated) == len(self._plan.seats)
-            and not self._ending.is_set()
-            and all(each.ready.is_set() and each.running for each in seats)
-        )
-        self._show_readiness(ready=ready)
-        if ready and not self._was_ready:
-            self._was_ready = True
-            self._say("ready", f"ready: {_summary(self._plan.seats)}", processes=len(self._seated))
-
-    def _show_readiness(self, *, ready: bool) -> None:
-        if ready == self._is_ready:
-            return
-        self._is_ready = ready
-        if ready:
-            tell_systemd("READY=1")
-        if self._plan.ready_file is not None:
-            if ready:
-                self._plan.ready_file.touch()
-            else:
-                self._plan.ready_file.unlink(missing_ok=True)
+        if self._readiness.look(ending=self._ending.is_set()):
+            seats = self._plan.seats
+            self._say("ready", f"ready: {_summary(seats)}", processes=len(seats))
 
     # --- the end ---
 
@@ -288,7 +268,7 @@ class Parent:
         self._code = code
         self._ending.set()
         tell_systemd("STOPPING=1")
-        self._show_readiness(ready=False)
+        self._look_at_readiness()
         self._deadline.deadline = trio.current_time() + self._plan.grace + PATIENCE
         for process in self._running:
             process.end()
