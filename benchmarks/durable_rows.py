@@ -9,8 +9,8 @@ from measure import Group, Program, Report, Row
 
 
 HUEY = "huey on SQLite"
-HUEY_FSYNC = "huey on SQLite, `fsync=True`: as durable"
-REDIS = "taskiq on Redis, which keeps nothing on disk"
+HUEY_FSYNC = "huey on SQLite, `fsync=True`"
+REDIS = "taskiq on Redis, nothing on disk"
 
 
 def _ours(name: str, amount: int, quick: int, *, synchronous: str = "") -> Program:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 
@@ -72,8 +72,11 @@ class Worker:
 
     def kill(self) -> float:
         """SIGKILL to all of it; when, by `perf_counter`."""
-        os.killpg(self._process.pid, signal.SIGKILL)
+        pids = self.pids  # each by itself: some make process groups of their own
         killed = perf_counter()
+        for pid in reversed(pids):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
         return killed
 
