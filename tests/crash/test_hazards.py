@@ -73,7 +73,6 @@ async def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
         assert {len(runs) for runs in executions(fleet.journal.entries).values()} == {1}
 
 
-@pytest.mark.xfail(reason="what is written into a file without a name is accepted")
 async def test_a_file_that_vanishes_is_told_of(tmp_path: Path) -> None:
     """31: who enqueues learns that the file is gone; workers end well when they are told to."""
     async with open_fleet(tmp_path, lease=LEASE) as fleet:
