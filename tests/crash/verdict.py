@@ -6,13 +6,13 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final, Protocol
 
 import attrs
 
 import actorq
 from crash import tasks
-from crash.fleet import Fleet, Member
+from crash.fleet import Fleet
 from crash.journal import Entry
 
 
@@ -81,15 +81,30 @@ class Verdict:
         return "\n".join(line for kind in found for line in kind[:10])
 
 
-class Judge:
-    """Holds a round against the promises."""
+class Death(Protocol):
+    """When a process died, if it was killed: not before, nor after."""
 
-    def __init__(self, fleet: Fleet, results: Mapping[str, actorq.TaskResult[Any] | None]) -> None:
+    killed: int | None
+    died: int | None
+
+
+NOBODY: Final[Mapping[int, Death]] = {}
+
+
+class Judge:
+    """Holds a round against the promises; *others*: processes that the fleet did not start itself."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        results: Mapping[str, actorq.TaskResult[Any] | None],
+        others: Mapping[int, Death] = NOBODY,
+    ) -> None:
         self.entries = fleet.journal.entries
         self.lease = fleet.lease
         self.results = results
         self.runs = executions(self.entries)
-        self.members: Mapping[int, Member] = {each.pid: each for each in fleet.members}
+        self.members: dict[int, Death] = {**{each.pid: each for each in fleet.members}, **others}
         self.accepted = {
             task_id: entry.words[1]
             for entry in self.entries
@@ -187,7 +202,7 @@ class Judge:
         return min(starts, default=death)
 
     def _deaths(self) -> str:
-        return ", ".join(f"{each.role} {pid}: {each.killed}" for pid, each in self.members.items())
+        return ", ".join(f"{pid}: {each.killed}" for pid, each in self.members.items())
 
     # --- 38, 39, 41, and chains ---
 
