@@ -21,7 +21,7 @@ def yes_option(function: F) -> F:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask, on a terminal; where nobody can answer, --yes is needed.  Aborts on a no."""
+    """Ask, on a terminal; where nobody can answer, --yes is needed.  A `CommandError` on a no."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -30,4 +30,5 @@ def confirm(question: str, *, yes: bool) -> None:
             "say --yes if it is meant",
             exit_code=exits.USAGE,
         )
-    click.confirm(question, abort=True, err=True)
+    if not click.confirm(question, err=True):
+        raise CommandError("nothing was done")
