@@ -427,7 +427,8 @@ class ResultBackend(Actor[ResultMessage]):
         now = self._wiring.clock()
         for task_id in self._ledger.take_ended(now):
             try:
-                await self.delete_result(task_id)
+                if not self.keeps_terms:
+                    await self.delete_result(task_id)
             except Exception:
                 log.exception("%s kept %s longer than it should", type(self).__name__, task_id)
             self._forget(task_id)
@@ -563,10 +564,11 @@ class ResultBackend(Actor[ResultMessage]):
         ledger = self._ledger
         assert ledger is not None
         if not self.keeps_terms:
-            if ttl is not None or ledger.ends:
-                ledger.note_end(task_id, ttl, now)
-                self._set_alarm(now)
             ledger.note_attempt(task_id, result.attempts)
+        # who keeps terms ends results by itself; what readers are told of their progress is ours
+        if ttl is not None or ledger.ends:
+            ledger.note_end(task_id, ttl, now)
+            self._set_alarm(now)
         if self._known_doubts:
             self._known_doubts.pop(task_id, None)
         if self._wiring.orphans:

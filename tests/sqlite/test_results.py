@@ -26,6 +26,8 @@ from actorq.testing.contracts.result_users import Waiter, open_results
 from actorq.testing.contracts.results import ResultBackendContract
 from actorq.wire import Wire
 
+from .here import HERE
+
 
 pytestmark = pytest.mark.engine
 
@@ -128,7 +130,9 @@ def test_what_a_killed_process_has_stored_is_there(path: Path) -> None:
                 said = 0
                 received = b""
                 while said < 20:
-                    received += await process.stdout.receive_some()
+                    some = await process.stdout.receive_some()
+                    assert some, "it ended by itself"
+                    received += some
                     said = received.count(b"\n")
                 process.kill()
                 nursery.cancel_scope.cancel("it was killed")
@@ -141,7 +145,7 @@ def test_what_a_killed_process_has_stored_is_there(path: Path) -> None:
 async def run(command: list[str], task_status: Any) -> None:
     """A program that is killed."""
     await trio.run_process(
-        command, stdout=subprocess.PIPE, capture_stdout=False, check=False, task_status=task_status
+        command, stdout=subprocess.PIPE, env=HERE, check=False, task_status=task_status
     )
 
 
@@ -281,12 +285,13 @@ def test_progress_of_an_earlier_attempt_is_refused(path: Path) -> None:
     [
         lambda c: result_rows.store_row(c, Row("a", 2, None, b"", lost=False), 0.0, Keeping()),
         lambda c: result_rows.store_progress(c, "a", 2, b"", 0.0, Keeping()),
+        lambda c: result_rows.latest_progress(c, "a", 0.0),
         lambda c: result_rows.sweep(c, 5.0),
         lambda c: result_rows.bury(c, ["a"], "deleted"),
         lambda c: result_rows.refuse_if_overtaken(c, "a", 1),
         lambda c: result_rows.look_up(c, ["a", "b"], 0.0),
         lambda c: result_rows.look_after(c, result_rows.Position(1, 1, 1), ["a", "b"], 0.0),
-        lambda c: result_rows.progress_after(c, 1, ["a"], ["b"]),
+        lambda c: result_rows.progress_after(c, 1, ["a"], ["b"], 0.0),
     ],
 )
 def test_no_step_looks_at_every_row(call: Callable[[sqlite3.Connection], object]) -> None:

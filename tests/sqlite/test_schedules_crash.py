@@ -15,6 +15,8 @@ import trio
 
 import actorq
 
+from .here import HERE
+
 
 pytestmark = pytest.mark.engine
 
@@ -24,7 +26,7 @@ PROGRAM = Path(__file__).with_name("scheduler_program.py")
 def start(path: Path) -> subprocess.Popen[str]:
     """A scheduler that is at work."""
     program = subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(path)], stdout=subprocess.PIPE, text=True
+        [sys.executable, str(PROGRAM), str(path)], stdout=subprocess.PIPE, env=HERE, text=True
     )
     assert program.stdout is not None
     assert program.stdout.readline() == "ready\n"

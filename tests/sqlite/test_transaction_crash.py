@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from .here import HERE
+
 
 pytestmark = pytest.mark.engine
 
@@ -26,6 +28,7 @@ def start(path: Path, rounds: int, how: str) -> subprocess.Popen[str]:
         [sys.executable, str(PROGRAM), str(path), str(rounds), how],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env=HERE,
         text=True,
     )
 

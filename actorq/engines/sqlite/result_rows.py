@@ -100,6 +100,8 @@ def store_row(connection: sqlite3.Connection, row: Row, now: float, keeping: Kee
             raise StaleResult(f"attempt {attempt} of {task_id!r} is stale: {stored}'s is stored")
         if attempt == stored and lost:
             return
+    else:
+        bury(connection, [task_id], "expired")  # with its progress
     connection.execute(_REPLACE, values)
 
 
@@ -250,13 +252,18 @@ def store_progress(
     keeping: Keeping,
 ) -> int:
     """Store the latest progress: its number.  Raises `StaleResult` for an attempt that is over."""
-    found = connection.execute(
-        "select max(attempt) from (select attempt from actorq_progress where task_id = ?1 "
-        "union all select attempt + 1 from actorq_results "
-        "where task_id = ?1 and (expires is null or expires > ?2))",
-        (task_id, now),
+    ended = connection.execute(
+        "select attempt, expires from actorq_results where task_id = ?", (task_id,)
     ).fetchone()
-    if found[0] is not None and found[0] > attempt:
+    if ended is not None and ended[1] is not None and ended[1] <= now:
+        bury(connection, [task_id], "expired")
+        ended = None
+    reported = connection.execute(
+        "select attempt from actorq_progress where task_id = ?", (task_id,)
+    ).fetchone()
+    if (ended is not None and attempt <= ended[0]) or (
+        reported is not None and attempt < reported[0]
+    ):
         raise StaleResult(f"progress of attempt {attempt} of {task_id!r} is stale")
     expires = None if keeping.ttl is None else now + keeping.ttl
     cursor = connection.execute(
@@ -266,11 +273,33 @@ def store_progress(
     return cursor.lastrowid or 0
 
 
+def latest_progress(connection: sqlite3.Connection, task_id: str, now: float) -> bytes | None:
+    """What was reported last, unless its time is over."""
+    found = connection.execute(
+        "select data from actorq_progress where task_id = ?1 and (expires is null or expires > ?2) "
+        "and not exists (select 1 from actorq_results where task_id = ?1 and expires <= ?2)",
+        (task_id, now),
+    ).fetchone()
+    return None if found is None else found[0]
+
+
 def progress_after(
-    connection: sqlite3.Connection, after: int, fresh: Collection[str], known: Collection[str]
+    connection: sqlite3.Connection,
+    after: int,
+    fresh: Collection[str],
+    known: Collection[str],
+    now: float,
 ) -> list[tuple[int, str, bytes]]:
     """The latest progress of the *fresh* ones, and of the *known* ones what is newer than *after*."""
     found = list(_of(connection, "seq, task_id, data", "progress", fresh))
+    over = {
+        task_id
+        for task_id, expires in _of(
+            connection, "task_id, expires", "results", [row[1] for row in found]
+        )
+        if expires is not None and expires <= now
+    }
+    found = [row for row in found if row[1] not in over]
     if known:
         new = connection.execute(
             "select seq, task_id, data from actorq_progress where seq > ?", (after,)

@@ -19,6 +19,7 @@ from actorq.engines.sqlite.result_rows import (
     Position,
     Row,
     bury,
+    latest_progress,
     look_after,
     look_up,
     note_gone,
@@ -228,7 +229,7 @@ class SQLiteResultBackend(ResultBackend):
                 ended = look_after(connection, seen, reading, now)
                 found.results.extend(ended.results)
                 found.gone.extend(ended.gone)
-            return found, progress_after(connection, seen.progress, fresh, known)
+            return found, progress_after(connection, seen.progress, fresh, known, now)
 
         found, updates = await self.storage.read(step)
         self._seen, self._reading = found.position, reading
@@ -269,13 +270,11 @@ class SQLiteResultBackend(ResultBackend):
     async def get_progress(self, task_id: str) -> TaskProgress | None:
         """The latest progress, if there is any."""
 
-        def step(connection: sqlite3.Connection) -> Any:
-            return connection.execute(
-                "select data from actorq_progress where task_id = ?", (task_id,)
-            ).fetchone()
-
-        found = await self.storage.read(step)
-        return None if found is None else self.wire.decode_progress(found[0], task_id)
+        now = self._wiring.clock()
+        found = await self.storage.read(
+            lambda connection: latest_progress(connection, task_id, now)
+        )
+        return None if found is None else self.wire.decode_progress(found, task_id)
 
     def _is_untold(self, task_id: str, number: int) -> bool:
         """Whether this update is newer than what readers here were told; it is told now."""

@@ -17,6 +17,7 @@ class Model:
     results: dict[str, TaskResult[Any]] = attrs.field(factory=dict)
     attempts: dict[str, int | None] = attrs.field(factory=dict)
     latest: dict[str, TaskProgress] = attrs.field(factory=dict)
+    reported: dict[str, int] = attrs.field(factory=dict)  #: by which attempt; a backend may know
     logs: dict[str, list[TaskProgress]] = attrs.field(factory=dict)  #: of this life
     over: set[str] = attrs.field(factory=set)  #: logs that have ended
     deleted: set[str] = attrs.field(factory=set)  #: a backend may remember that, or not
@@ -37,7 +38,7 @@ class Model:
         """Forget it."""
         if self.results.pop(task_id, None) is not None:
             self.deleted.add(task_id)
-        for table in (self.attempts, self.latest, self.logs, self.ends):
+        for table in (self.attempts, self.latest, self.reported, self.logs, self.ends):
             table.pop(task_id, None)
         self.over.discard(task_id)
 

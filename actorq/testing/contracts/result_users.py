@@ -119,6 +119,7 @@ class ResultUsers:
     def __init__(self, system: System, nursery: trio.Nursery) -> None:
         self.system = system
         self.ref: ActorRef[Any] = system.actor("results")
+        self.backend = system._broker.result_backend
         self.waiters: list[Waiter] = []
         self.readers: list[Reader] = []
         self._nursery = nursery
