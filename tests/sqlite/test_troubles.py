@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import trio
 
+import actorq
 from actorq.engines.sqlite import connection as connections
 from actorq.engines.sqlite import troubles
+from actorq.engines.sqlite.committer import Committer
 from actorq.engines.sqlite.storage import SQLiteStorage
 from actorq.errors import EngineUnavailable
 
@@ -368,6 +370,43 @@ def test_who_is_killed_with_the_lock_leaves_nothing(path: Path, made: SQLiteStor
 
     trio.run(main)
     assert count_in(path) == 1
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_a_commit_that_is_not_certain_is_said_so(
+    path: Path, monkeypatch: pytest.MonkeyPatch, *, written: bool
+) -> None:
+    """31. The enqueuer learns that it may be there, and sending it again is harmless."""
+    broker = actorq.SQLiteBroker(path)
+    ran = []
+
+    @broker.task
+    async def note(n: int) -> int:
+        ran.append(n)
+        return n
+
+    commit = Committer._commit
+    fails = False
+
+    def uncertain(committer: Committer, connection: sqlite3.Connection) -> None:
+        nonlocal fails
+        if not fails:
+            commit(committer, connection)
+            return
+        fails = False
+        if written:
+            commit(committer, connection)
+        raise troubles.Uncertain("the system failed to write")
+
+    monkeypatch.setattr(Committer, "_commit", uncertain)
+    async with actorq.open_system(broker) as sys:
+        assert await (await sys.enqueue(note, 1)).result() == 1
+        fails = True
+        with pytest.raises(actorq.EnqueueUncertain):
+            await sys.enqueue(note.using(task_id="twice"), 2)
+        handle = await sys.enqueue(note.using(task_id="twice"), 2)
+        assert await handle.result() == 2
+    assert ran == [1, 2]
 
 
 # --- texts ---
