@@ -179,7 +179,7 @@ class Judge:
                 continue
             self.verdict.again += 1
             self.verdict.repeated += run.how == "end"
-            took = (again.began - self._could_recover(death[0])) / NANO
+            took = self._left_undone(death[0], again.began)
             self.verdict.recovery.append(took)
             if took > 2 * self.lease:
                 self.verdict.wrong.append(f"{took:.1f} s until {run} ran again as {again}")
@@ -191,15 +191,14 @@ class Judge:
             return None
         return (member.killed, member.died) if member.died > run.began else None
 
-    def _could_recover(self, death: int) -> int:
-        """When, after a death, there was a worker to take over."""
-        starts = [
-            max(entry.at, death)
+    def _left_undone(self, death: int, again: int) -> float:
+        """For how many seconds, from the death to the next run, any one worker lived and let it be."""
+        lives = [
+            (entry.at, self.members[entry.pid].killed or math.inf)
             for entry in self.entries
-            if entry.what == "up" and entry.words == ("worker",)
-            if (self.members[entry.pid].killed or math.inf) > death
+            if entry.what == "up" and entry.words == ("worker",) and entry.pid in self.members
         ]
-        return min(starts, default=death)
+        return max([(min(end, again) - max(begin, death)) / NANO for begin, end in lives] + [0.0])
 
     def _deaths(self) -> str:
         return ", ".join(f"{pid}: {each.killed}" for pid, each in self.members.items())
