@@ -122,6 +122,16 @@ def unknown_task(engine: str, task: str) -> UnsupportedOption:
     )
 
 
+def of_main(task: str) -> str:
+    """What to add where *task* is not known, if its name is why."""
+    if not task.startswith("__main__:"):
+        return ""
+    return (
+        "; __main__ is the program that enqueued it: move the task into a module that both import, or "
+        "name it, @broker.task(name=...)"
+    )
+
+
 def named(capability: Capability) -> str:
     """Both its names: the one in the docs, and the one to look for in the code."""
     return f"{capability.value!r} (Capability.{capability.name})"

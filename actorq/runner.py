@@ -28,7 +28,7 @@ from actorq.options import AckMode
 from actorq.progress import TaskProgress
 from actorq.protocol import Ending, SetProgress, Settlement
 from actorq.reporter import Pool, Reporter
-from actorq.requirements import no_pause, unknown_task
+from actorq.requirements import no_pause, of_main, unknown_task
 from actorq.serialization import dump
 from actorq.wiring import Wiring
 
@@ -88,7 +88,8 @@ class Runner:
             if Capability.PARKING in self._wiring.lacks:
                 give_up(job, unknown_task(self._wiring.engine, message.task_name))
                 return
-            log.warning("task %r is not known here; it is parked", message.task_name)
+            name = message.task_name
+            log.warning("task %r is not known here; it is parked%s", name, of_main(name))
             job.settlement = Settlement(job.fence, Ending.PARK)
             return
         options = message.options

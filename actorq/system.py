@@ -501,6 +501,16 @@ def _check_backend(backend: ResultBackend) -> None:
         )
 
 
+def _check_trio() -> None:
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        raise RuntimeError(
+            "open_system() expects to run in Trio: start the program with trio.run(main), not with "
+            "asyncio.run(main())"
+        ) from None
+
+
 def _check_seconds(name: str, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         raise ValueError(f"{name} expects seconds >= 0; got {value!r}")
@@ -550,6 +560,7 @@ async def open_system(
     Surfaces the body's own exception, naked, if nothing else failed; `SystemFailed` from a group if an
     actor's failure ended the system.  When it has exited, nothing of it runs any more.
     """
+    _check_trio()
     if broker is None:
         broker = InMemoryBroker()
     if not isinstance(broker, Broker):

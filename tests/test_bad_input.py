@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import math
@@ -584,6 +585,17 @@ def test_wrong_arguments_of_open_system(arguments: Any, kind: type[Exception], s
         assert len(trio.lowlevel.current_task().child_nurseries) == 0
 
     simulate(main)
+
+
+def test_open_system_without_trio() -> None:
+    """Who comes from asyncio is told what is missing."""
+
+    async def main() -> None:
+        async with open_system():
+            raise AssertionError("unreachable")
+
+    with pytest.raises(RuntimeError, match=r"start the program with trio\.run\(main\)"):
+        asyncio.run(main())
 
 
 def test_a_hook_that_returns_nothing() -> None:

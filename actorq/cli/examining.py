@@ -23,6 +23,7 @@ from actorq.cli.words import ago, count, size, span
 from actorq.engines.sqlite.maintenance import FileInformation
 from actorq.engines.sqlite.troubles import REMOTE
 from actorq.protocol import DeadTask, QueuedTask, QueueStatistics, WorkerInfo
+from actorq.requirements import of_main
 from actorq.schedule_source import ScheduleInfo
 
 
@@ -213,7 +214,8 @@ def _parked(found: Gathered) -> Iterator[Finding]:
             "parked tasks",
             WARNING,
             f"{count(found.counts.parked, 'task')} that no worker knows: {', '.join(names[:5])}",
-            "start workers whose modules define them (`actorq worker --import MODULE`)",
+            "start workers whose modules define them (`actorq worker --import MODULE`)"
+            + next(filter(None, map(of_main, names)), ""),
         )
 
 

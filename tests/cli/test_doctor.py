@@ -88,7 +88,7 @@ def test_what_waits_in_vain(sound: Shop) -> None:
     found = examined(sound)
     assert found.level("workers") == "warning"
     assert found.level("queue held") == "warning"
-    sound.enqueue("nobody:knows", "--by-name")
+    sound.enqueue("__main__:knows", "--by-name")
     sound.enqueue("shop_of_a_test:fails", "--arg", "no", "--id", "dies")
     with sound.worker("--queues", "default"):
         sound("result", "dies", "--wait", "30", code=exits.FAILED)
@@ -97,7 +97,8 @@ def test_what_waits_in_vain(sound: Shop) -> None:
         found = examined(sound)
     assert found.level("workers") == "ok"
     assert found.level("queue q") == "warning"
-    assert "nobody:knows" in found.findings["parked tasks"]["says"]
+    assert "__main__:knows" in found.findings["parked tasks"]["says"]
+    assert "module that both import" in found.findings["parked tasks"]["advice"]
     assert found.level("parked tasks") == "warning"
     assert found.level("dead letters") == "warning"
 
