@@ -12,6 +12,7 @@ import pytest
 import trio
 
 import actorq
+from actorq.engines.sqlite.queue.claiming import HELD_BACK
 from actorq.engines.sqlite.storage import SQLiteStorage
 
 
@@ -118,3 +119,37 @@ async def test_a_worker_that_hears_of_work_claims_it_in_one_step(path: Path) -> 
         for n in range(5):
             assert await (await sys.enqueue(there, n)).result() == n + 1
     assert looks == 0
+
+
+async def test_a_crowd_that_limits_hold_back_is_gone_through_in_slices(path: Path) -> None:
+    """41: no step takes long, and those behind the crowd get their turn."""
+    client, worker = actorq.SQLiteBroker(path), actorq.SQLiteBroker(path)
+    ran: list[int] = []
+
+    async def one_at_a_time(n: int) -> None:
+        ran.append(n)
+
+    crowded = client.task(name="crowded", concurrency=actorq.Concurrency(1))(one_at_a_time)
+    free = client.task(name="free")(add)
+    worker.task(name="crowded", concurrency=actorq.Concurrency(1))(one_at_a_time)
+    worker.task(name="free")(add)
+    crowd = 3 * HELD_BACK
+    async with actorq.open_system(client, role="client") as sys:
+        await sys.enqueue_many(crowded, [(n,) for n in range(crowd)])
+        last = await sys.enqueue(free, 1)
+        async with actorq.open_system(worker, role="worker"):
+            waits = note_waits(worker)
+            assert await last.result() == 2
+            assert len(waits) > 3
+            assert ran == sorted(ran)
+            assert await client.storage.read(count_of("held = 'limited'")) > crowd - 100
+
+
+def count_of(where: str) -> Callable[[sqlite3.Connection], int]:
+    """Tasks of which this is so; a step."""
+
+    def step(connection: sqlite3.Connection) -> int:
+        query = f"select count(*) from actorq_tasks where {where}"
+        return int(connection.execute(query).fetchone()[0])
+
+    return step

@@ -25,7 +25,7 @@ from actorq.engines.sqlite import whereabouts
 from actorq.engines.sqlite.peers import boot_id
 from actorq.engines.sqlite.queue import early, looking, outbox, requests, sent, sessions
 from actorq.engines.sqlite.queue.accepting import accept
-from actorq.engines.sqlite.queue.claiming import Claimed, claim
+from actorq.engines.sqlite.queue.claiming import Found, claim
 from actorq.engines.sqlite.queue.looking import Seen, View, look
 from actorq.engines.sqlite.queue.moment import Law, Moment
 from actorq.engines.sqlite.queue.performing import Act, Acts, perform
@@ -260,8 +260,8 @@ class SQLiteBroker(Enqueuing, Broker):
             return ()
         turns, known = await self._turns_of(session, now), self._known()
         self._parked -= set(known)
-        claimed = await self._do(claim, now, session, limit, turns, known)
-        return await self._readable(session, limit, claimed, now)
+        found = await self._do(claim, now, session, limit, turns, known)
+        return await self._readable(session, limit, found, now)
 
     async def settle(
         self, session: int, settlements: Sequence[Settlement], now: float
@@ -303,8 +303,8 @@ class SQLiteBroker(Enqueuing, Broker):
                 await self._take_over(now, 0.0)
         for index, step in enumerate(steps):
             if isinstance(step, Claim):
-                claimed = answers[index]
-                answers[index] = await self._readable(step.session, step.limit, claimed, now)
+                found = answers[index]
+                answers[index] = await self._readable(step.session, step.limit, found, now)
         return answers
 
     def _store_act(self, step: Store) -> Act:
@@ -342,13 +342,15 @@ class SQLiteBroker(Enqueuing, Broker):
         return turns
 
     async def _readable(
-        self, session: int, limit: int, claimed: Sequence[Claimed], now: float
+        self, session: int, limit: int, found: Found, now: float
     ) -> tuple[Delivery, ...]:
         """What can be read; the rest goes to the dead letters, and hurts nobody (promise 42)."""
         readable: list[Delivery] = []
-        while claimed:
+        while True:
+            if found.more:
+                self._note_change()  # and look on, after what has come meanwhile
             unreadable: list[tuple[Fence, Exception]] = []
-            for task_id, attempt, token, failures, alias, data in claimed:
+            for task_id, attempt, token, failures, alias, data in found.claimed:
                 fence = Fence(task_id, attempt, token)
                 try:
                     message = sent.read(data, task_id, alias, self.wire)
@@ -359,9 +361,13 @@ class SQLiteBroker(Enqueuing, Broker):
                     readable.append(Delivery(message, fence, failures))
             if not unreadable:
                 break
-            await self._do(bury_unreadable, now, unreadable, session)
-            turns = await self._turns_of(session, now)
-            claimed = await self._do(claim, now, session, limit - len(readable), turns)
+            try:
+                await self._do(bury_unreadable, now, unreadable, session)
+                turns = await self._turns_of(session, now)
+                found = await self._do(claim, now, session, limit - len(readable), turns)
+            except EngineUnavailable as why:  # what was done is done, and must be answered
+                log.warning("%d tasks that cannot be decoded are kept: %s", len(unreadable), why)
+                break
         return tuple(readable)
 
     async def locate(self, task_id: str) -> str:

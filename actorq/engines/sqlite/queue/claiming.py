@@ -6,7 +6,7 @@ Of each queue the highest priority first, then the oldest; those that limits hol
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 from actorq.engines.memory.lease import Turns
@@ -28,6 +28,16 @@ class Claimed(NamedTuple):
     message: bytes | str
 
 
+class Found(NamedTuple):
+    """What a claim has found."""
+
+    claimed: Sequence[Claimed] = ()
+    more: bool = False  #: it was broken off: there may be more, behind those that limits hold back
+
+
+#: Tasks that one step finds held back, at most: no step takes long, and others want to write, too.
+HELD_BACK: Final = 1_000
+
 #: The queues that have work to give.
 BUSY: Final = (
     "select queue from actorq_counts where place = 'ready' and n > 0 "
@@ -45,7 +55,7 @@ _LEASE: Final = (
 
 def claim(
     moment: Moment, session: int, limit: int, turns: Turns, known: Collection[str] = ()
-) -> list[Claimed]:
+) -> Found:
     """Lease at most *limit* tasks; nothing if the session has ended.
 
     What is parked for the names that are *known* here is released in the same step, or a worker that
@@ -53,14 +63,14 @@ def claim(
     """
     good = "select 1 from actorq_sessions where id = ?"
     if moment.execute(good, (session,)).fetchone() is None:
-        return []
+        return Found()
     names = None if turns.choice is None else turns.choice.names
     for name in known:
         release(moment, name, names)
-    claimed = _Claim(moment, session, limit, turns).all()
-    if claimed:
+    found = _Claim(moment, session, limit, turns).all()
+    if found.claimed:
         renew(moment, session)
-    return claimed
+    return found
 
 
 class _Claim:
@@ -74,12 +84,13 @@ class _Claim:
         self._found: list[Claimed] = []
         self._leases: list[tuple[int, int, float, int]] = []  #: found, and not written yet
         self._heads: dict[str, deque[Any]] = {}  #: what was read of each queue, and not used yet
+        self._held_back = 0
 
-    def all(self) -> list[Claimed]:
+    def all(self) -> Found:
         """Until there are enough, or no more."""
         busy = self._busy()
         offers = self._moment.gates.offers
-        while busy and len(self._found) < self._limit:
+        while busy and len(self._found) < self._limit and self._held_back < HELD_BACK:
             name = self._turns.next(busy)
             if name is None:
                 break
@@ -92,7 +103,7 @@ class _Claim:
                 self._heads.clear()
                 busy = self._busy()
         self._write()
-        return self._found
+        return Found(self._found, self._held_back >= HELD_BACK)
 
     def _busy(self) -> list[str]:
         return [name for (name,) in self._moment.execute(BUSY) if self._turns.serves(name)]
@@ -109,7 +120,8 @@ class _Claim:
             row = heads.popleft()
             offers = gates.offers
             if row[6] and not self._may_start(row[0]):
-                if gates.offers != offers:
+                self._held_back += 1
+                if gates.offers != offers or self._held_back >= HELD_BACK:
                     return True  # it had its turn, in a way
                 continue
             self._lease(row)
