@@ -298,6 +298,9 @@ async def test_a_file_that_goes_away_is_noticed(path: Path, made: SQLiteStorage,
     for _ in range(2):
         with pytest.raises(EngineUnavailable, match=rf"{how}.*backup"):
             await made.write(row(2, 1))
+    made._committer._looked = 0.0
+    with pytest.raises(EngineUnavailable, match=rf"{how}.*backup"):
+        await made.read(_count)
     await made.close()
     if how == "deleted":
         assert not path.exists()

@@ -40,7 +40,7 @@ Step: TypeAlias = Callable[[sqlite3.Connection], Any]
 
 #: Steps in one transaction, at most.
 MOST: Final = 512
-#: Seconds after which, before a write, it is looked at the file more closely.
+#: Seconds after which it is looked at the file more closely, and before reading, too.
 LOOK: Final = 0.2
 #: Seconds to wait for the write lock in order to say that we leave: our shut socket tells it too.
 FAREWELL: Final = 1.0
@@ -210,8 +210,10 @@ class Committer:
     def _begin(self, *, writes: bool, synced: bool = True) -> sqlite3.Connection:
         """A connection in a transaction, in which the tables are those that we know."""
         connection = self._connection or self._open()
+        quick = time.monotonic() - self._looked < LOOK
+        if writes or not quick:
+            self._check(quick=quick)
         if writes:
-            self._check(quick=time.monotonic() - self._looked < LOOK)
             if synced is not self._synced and self.synchronous == "full":
                 self._synced = synced
                 connection.execute(f"pragma synchronous = {'full' if synced else 'normal'}")
