@@ -354,11 +354,12 @@ class AnswersRequests(EngineContract):
         expected_job = (a.message.task_name, "default", 1)
         expect(29, said == expected_job, f"the first job is {expected_job}; listed: {said}")
         await bench.settle(busy, Ending.DONE, a)
-        await bench.session("idle")  # its older session ends
-        again = {each.name: each for each in await bench.broker.workers()}
-        held = [each.task_id for each in again["busy"].jobs]
-        expect(29, held == ["b"], f"a is done, b is held; listed: {held}")
-        expect(29, again["idle"].session != idle, "an older session of that name is listed")
+        newer = await bench.session("idle")  # its older session ends
+        again = await bench.broker.workers()
+        sessions = [each.session for each in again]
+        expect(29, sessions == [busy, newer], f"listed: {sessions}; good are {[busy, newer]}")
+        held = [[job.task_id for job in each.jobs] for each in again]
+        expect(29, held == [["b"], []], f"a is done, b is held; listed: {held}")
         await bench.settle(busy, Ending.GIVE_BACK, b)
 
 

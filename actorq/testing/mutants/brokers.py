@@ -23,7 +23,7 @@ from actorq.engines.memory.sealed import unseal
 from actorq.engines.memory.storage import MemoryStorage
 from actorq.limits import Permit
 from actorq.message import Delivery, TaskMessage, Terms
-from actorq.protocol import Ending, QueueStatistics, Settlement
+from actorq.protocol import Ending, QueueStatistics, Settlement, WorkerInfo
 from actorq.testing.contracts.broker import BrokerContract
 from actorq.testing.mutants.mutant import Mutant
 from actorq.unique import OnConflict, UniqueKey
@@ -230,6 +230,26 @@ class WritesAtTheEnd(InMemoryBroker):
 
     async def shutdown(self) -> None:
         self._stored[self._folder] = self.storage
+
+
+@breaks(29)
+class ListsTheDead(InMemoryBroker):
+    """A worker whose session has ended is listed still."""
+
+    async def startup(self) -> None:
+        self._listed: dict[int, WorkerInfo] = {}
+
+    async def workers(self) -> tuple[WorkerInfo, ...]:
+        self._listed.update({each.session: each for each in await super().workers()})
+        return tuple(self._listed.values())
+
+
+@breaks(29)
+class ListsOneJob(InMemoryBroker):
+    """Of what a worker has in its hands, one task is listed."""
+
+    async def workers(self) -> tuple[WorkerInfo, ...]:
+        return tuple([attrs.evolve(each, jobs=each.jobs[:1]) for each in await super().workers()])
 
 
 @breaks(31)
