@@ -13,7 +13,7 @@ from crash.rounds import Round, play
 
 pytestmark = pytest.mark.engine
 
-ROUNDS = int(os.environ.get("ACTORQ_CRASH_ROUNDS", "8"))
+ROUNDS = int(os.environ.get("ACTORQ_CRASH_ROUNDS", "20" if os.environ.get("CI") else "6"))
 #: The first seed; the same in CI, another one at the desk.
 SEED = int(
     os.environ.get("ACTORQ_CRASH_SEED", 1 if os.environ.get("CI") else random.randrange(10**6))
