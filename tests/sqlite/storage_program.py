@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 import sqlite3
 import sys
 import time
@@ -72,6 +74,23 @@ async def fill(storage: SQLiteStorage) -> None:
     say("kept", await storage.read(lambda c: c.execute("select count(*) from made").fetchone()[0]))
     await storage.write(lambda connection: connection.execute("delete from made").rowcount)
     say("goes on")
+
+
+async def torn(storage: SQLiteStorage) -> None:
+    """Write three rows at a time, until the system kills us amid a write: the file may be no larger."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+    def three(number: int) -> Callable[[sqlite3.Connection], object]:
+        def step(connection: sqlite3.Connection) -> None:
+            for _ in range(3):
+                connection.execute("insert into made values (?, zeroblob(3000))", (number,))
+
+        return step
+
+    for number in range(1000):
+        await storage.write(three(number))
+        say("wrote", number)
 
 
 async def main(what: str, path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -356,6 +358,25 @@ def test_what_a_killed_process_was_told_is_there(path: Path, made: SQLiteStorage
         connection.execute("delete from made")
         connection.commit()
         connection.close()
+
+
+@pytest.mark.parametrize("size", range(60_000, 77_000, 2411))
+def test_who_is_killed_in_the_middle_of_a_commit_leaves_all_or_nothing(
+    path: Path, made: SQLiteStorage, size: int
+) -> None:
+    """31. At each of these bytes of the log: the system kills who writes beyond it."""
+    prlimit = shutil.which("prlimit")
+    if prlimit is None:
+        pytest.skip("prlimit is not there")
+    with started("torn", path, prlimit, f"--fsize={size}") as program:
+        said = [int(number) for _, number in program.rest()]
+        assert program.process.wait() == -signal.SIGXFSZ
+    assert Path(f"{path}-wal").stat().st_size == size
+    assert said == list(range(len(said)))
+    with closing(sqlite3.connect(path)) as connection:
+        rows = [number for (number,) in connection.execute("select a from made order by rowid")]
+        assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+    assert rows == [number for number in said for _ in range(3)]
 
 
 def test_who_is_killed_with_the_lock_leaves_nothing(path: Path, made: SQLiteStorage) -> None:
