@@ -223,6 +223,39 @@ def test_unique_holds_in_a_transaction(broker: SQLiteBroker, path: Path) -> None
     assert (tasks(path), orders(path)) == ([first], [1])
 
 
+def test_who_waits_for_a_replaced_task_is_told(path: Path) -> None:
+    """36, 39, 43: waiting or running, in another process or here; nobody has to look first."""
+    replacing = actorq.Unique(key="k", on_conflict="replace")
+    broker, other = SQLiteBroker(path, recheck=1000.0), SQLiteBroker(path)
+    began = trio.Event()
+
+    @broker.task(name="hang")
+    async def hang(number: int) -> int:
+        if number == 2:
+            began.set()
+            await trio.sleep_forever()
+        return number
+
+    def replace(number: int, delay: float | None) -> str:
+        with other.transaction() as tx:
+            return tx.enqueue(hang.using(unique=replacing, delay=delay), number)
+
+    async def main() -> None:
+        with trio.fail_after(30):
+            async with actorq.open_system(broker) as sys:
+                first = await sys.enqueue(hang.using(unique=replacing, delay=1000), 1)
+                second = sys.handle(await trio.to_thread.run_sync(replace, 2, None), hang)
+                with pytest.raises(actorq.TaskCancelled):
+                    await first.result()
+                await began.wait()
+                third = sys.handle(await trio.to_thread.run_sync(replace, 3, None), hang)
+                with pytest.raises(actorq.TaskCancelled):
+                    await second.result()
+                assert await third.result() == 3
+
+    trio.run(main)
+
+
 # --- what is refused ---
 
 

@@ -5,6 +5,7 @@ Read by mypy and pyright in `tests/test_typing.py`; nothing here is run.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
@@ -286,6 +287,17 @@ async def calling() -> None:
     # a task is an async function for Trio too
     async with trio.open_nursery() as nursery:
         nursery.start_soon(fibonacci, 10)
+
+
+def in_a_transaction(broker: actorq.SQLiteBroker, own: sqlite3.Connection) -> None:
+    """Typed as `enqueue` is; the answer is the id."""
+    assert_type(broker.enqueue_in(own, resize, "a.png", width=64, keep=False), str)
+    broker.enqueue_in(own, report, "a.csv")  # the context is not passed
+    with broker.transaction() as tx:
+        assert_type(tx.connection, sqlite3.Connection)
+        assert_type(tx.enqueue(fibonacci, 10), str)
+        tx.enqueue(greet | count | fibonacci, name="you")
+        tx.enqueue(fibonacci.call(10))
 
 
 async def enqueueing() -> None:

@@ -9,6 +9,7 @@ What cannot be told by types stands at the end, unmarked.
 from __future__ import annotations
 
 import json
+import sqlite3
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -337,6 +338,16 @@ async def the_kit(sys: actorq.System) -> None:
     await kit.drain()  # error
     await kit.time_travel(60)  # error
     del text
+
+
+def in_a_transaction(broker: actorq.SQLiteBroker, own: sqlite3.Connection) -> None:
+    """Wrong as they would be for `enqueue`."""
+    broker.enqueue_in(own, fibonacci)  # error
+    broker.enqueue_in(own, fibonacci, "ten")  # error
+    broker.enqueue_in("shop.db", fibonacci, 10)  # error
+    with broker.transaction() as tx:
+        tx.enqueue(fibonacci, m=10)  # error
+        tx.enqueue(fibonacci, 10).result()  # error
 
 
 async def what_types_cannot_tell(sys: actorq.System, counter: actorq.ActorRef[Add | Get]) -> None:

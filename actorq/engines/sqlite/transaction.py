@@ -18,7 +18,11 @@ from actorq.call_message import message_of
 from actorq.chain import Chain
 from actorq.engines.sqlite.connection import begin, connect
 from actorq.engines.sqlite.peers import ring
+from actorq.engines.sqlite.queue import outbox
 from actorq.engines.sqlite.queue.accepting import accept_in
+from actorq.engines.sqlite.queue.moment import Law, Moment
+from actorq.engines.sqlite.result_rows import row_of, store_row
+from actorq.engines.sqlite.results import SQLiteResultBackend
 from actorq.engines.sqlite.schema import migrate, migrations
 from actorq.engines.sqlite.troubles import explained, is_busy
 from actorq.environment import current_environment
@@ -128,7 +132,7 @@ class Enqueuing:
 
         For any thread.  Never raises; who misses it looks within the storage's `recheck` seconds.
         """
-        ring(self.storage.path, "tasks")
+        ring(self.storage.path, "tasks", "ends", "results")
 
     # --- how ---
 
@@ -155,11 +159,28 @@ class Enqueuing:
             with _plain_rows(connection), _troubles(path), _savepoint(connection):
                 migrate(connection, migrations())  # a file that no broker has opened yet
                 stand_ins = accept_in(connection, messages, broker.wire, now)
+                self._store_ends(connection, now)
         message = messages[0]
         if stand_ins is not None and stand_ins[0] != message.task_id:
             return None, stand_ins[0]
         steps = () if message.terms is None else message.terms.chain
         return message, steps[-1].task_id if steps else message.task_id
+
+    def _store_ends(self, connection: sqlite3.Connection, now: float) -> None:
+        """Of tasks that this one replaces: no broker has had a hand in it, so none would tell."""
+        broker = cast("Configuration", self)
+        backend = broker.result_backend
+        if not isinstance(backend, SQLiteResultBackend) or backend.storage is not self.storage:
+            return  # the next broker that looks after what the dead have left stores them
+        if not connection.execute("select 1 from actorq_outbox where peer = ''").fetchone():
+            return
+        law = Law("", lambda _: None, broker.wire)
+        moment = Moment(connection, law, now)
+        ends = outbox.after(moment, 0, outbox.MOST)
+        for told in ends:
+            row = row_of(outbox.outcome(told, broker.wire), broker.wire)
+            store_row(connection, row, now, backend.keeping)
+        outbox.stored(moment, [told.seq for told in ends])
 
     def _chain(self) -> Chain:
         """The middlewares of the open system; without one, those that need not be started."""
