@@ -11,6 +11,7 @@ import pytest
 import trio
 
 import actorq
+from actorq.engine import Claim
 from actorq.message import Fence, TaskMessage
 from actorq.protocol import Ending, Outcome, Settle, Settlement
 from actorq.result import TaskResult
@@ -187,3 +188,33 @@ async def test_more_ends_than_are_kept_in_memory_are_told(path: Path) -> None:
         while some := await bench.told():
             told |= some.keys()
         assert len(told) == 2_500
+
+
+@pytest.mark.promise(42)
+async def test_what_cannot_be_read_is_buried_when_the_engine_can_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """42: the file fails just after a claim was committed: what can be read is delivered once."""
+    async with queue(path) as host:
+        bench = host.first
+        broker = bench.broker
+        assert isinstance(broker, actorq.SQLiteBroker)
+        await bench.enqueue(call("a"), call("damaged"), call("b"))
+
+        def damage(connection: sqlite3.Connection) -> None:
+            connection.execute("update actorq_tasks set message = x'00' where task_id = 'damaged'")
+
+        await broker.storage.write(damage)
+        session = await bench.session()
+        bury = broker._bury
+
+        async def fails(now: float) -> None:
+            raise actorq.EngineUnavailable("for a moment")
+
+        monkeypatch.setattr(broker, "_bury", fails)
+        (taken,) = await broker.perform([Claim(session, 10)], host.now)
+        assert [each.fence.task_id for each in taken] == ["a", "b"]
+        monkeypatch.setattr(broker, "_bury", bury)
+        await broker.refresh(host.now)
+        assert await bench.where("damaged") == ["dead"]
+        assert [*await bench.told()] == ["damaged"]

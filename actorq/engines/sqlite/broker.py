@@ -110,6 +110,7 @@ class SQLiteBroker(Enqueuing, Broker):
         self._told: set[int] = set()  #: tokens of those that were taken
         self._parked: frozenset[str] = frozenset()  #: names of tasks that are parked
         self._turns: dict[int, Turns] = {}  #: by session
+        self._unreadable: list[tuple[int, Fence, Exception]] = []  #: leased, and not buried yet
         self._seqs: deque[int] = deque()  #: of the outbox
         self._last_seq = 0
 
@@ -182,6 +183,7 @@ class SQLiteBroker(Enqueuing, Broker):
         self._install(view)
         if view.orphaned:
             await self._take_over(now, 0.0)
+        await self._bury(now)
 
     async def _do(
         self,
@@ -259,8 +261,8 @@ class SQLiteBroker(Enqueuing, Broker):
         if session not in self._good:
             return ()
         turns, known = await self._turns_of(session, now), self._known()
-        self._parked -= set(known)
         found = await self._do(claim, now, session, limit, turns, known)
+        self._parked -= set(known)
         return await self._readable(session, limit, found, now)
 
     async def settle(
@@ -274,12 +276,10 @@ class SQLiteBroker(Enqueuing, Broker):
     async def perform(self, steps: Sequence[Step], now: float) -> Sequence[Any]:
         """All of these in one step of the storage."""
         acts: list[Act] = []
-        stored = 0
+        stored, known = 0, self._known()
         for step in steps:
             if isinstance(step, Claim):
                 turns = await self._turns_of(step.session, now)
-                known = self._known()
-                self._parked -= set(known)
                 acts.append((Acts.CLAIM, step.session, step.limit, turns, known))
             elif isinstance(step, Settle):
                 words = [self._word(each) for each in step.settlements]
@@ -298,6 +298,8 @@ class SQLiteBroker(Enqueuing, Broker):
             now,
             synced=any(act[0] is not Acts.CLAIM for act in acts),
         )
+        if any(isinstance(step, Claim) for step in steps):
+            self._parked -= set(known)
         if self._view is not None and self._view.orphaned:
             with suppress(EngineUnavailable):  # the step is done; the next look tries again
                 await self._take_over(now, 0.0)
@@ -349,26 +351,32 @@ class SQLiteBroker(Enqueuing, Broker):
         while True:
             if found.more:
                 self._note_change()  # and look on, after what has come meanwhile
-            unreadable: list[tuple[Fence, Exception]] = []
             for task_id, attempt, token, failures, alias, data in found.claimed:
                 fence = Fence(task_id, attempt, token)
                 try:
                     message = sent.read(data, task_id, alias, self.wire)
                 except EnvelopeError as error:
                     log.warning("task %s cannot be decoded: %s", task_id, error)
-                    unreadable.append((fence, error))
+                    self._unreadable.append((session, fence, error))
                 else:
                     readable.append(Delivery(message, fence, failures))
-            if not unreadable:
+            if not self._unreadable:
                 break
             try:
-                await self._do(bury_unreadable, now, unreadable, session)
+                await self._bury(now)
                 turns = await self._turns_of(session, now)
                 found = await self._do(claim, now, session, limit - len(readable), turns)
             except EngineUnavailable as why:  # what was done is done, and must be answered
-                log.warning("%d tasks that cannot be decoded are kept: %s", len(unreadable), why)
+                log.warning("tasks that cannot be decoded are buried later: %s", why)
                 break
         return tuple(readable)
+
+    async def _bury(self, now: float) -> None:
+        """What nobody can read."""
+        if self._unreadable:
+            unreadable = tuple(self._unreadable)
+            await self._do(bury_unreadable, now, unreadable)
+            del self._unreadable[: len(unreadable)]
 
     async def locate(self, task_id: str) -> str:
         """See `queue.looking`."""

@@ -172,12 +172,10 @@ def _go_on(moment: Moment, entry: Entry, message: bytes | str, word: Word) -> No
         break_off(moment, entry, message, Ending.DEAD, error)
 
 
-def bury_unreadable(
-    moment: Moment, unreadable: Sequence[tuple[Fence, Exception]], session: int
-) -> None:
+def bury_unreadable(moment: Moment, unreadable: Sequence[tuple[int, Fence, Exception]]) -> None:
     """Leased tasks that cannot be given to anybody: to the dead letters (promise 42)."""
     query = f"select {COLUMNS} from actorq_tasks where task_id = ? and token = ? and session = ?"
-    for fence, error in unreadable:
+    for session, fence, error in unreadable:
         found = moment.execute(query, (fence.task_id, fence.token, session)).fetchone()
         if found is not None:
             entry = Entry(found)
