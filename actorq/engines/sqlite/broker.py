@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
@@ -22,6 +21,7 @@ from actorq.actors.result_backend import ResultBackend
 from actorq.engine import Claim, Step, Store
 from actorq.engines.memory.lease import Turns
 from actorq.engines.sqlite import whereabouts
+from actorq.engines.sqlite.mirror import Mirror
 from actorq.engines.sqlite.peers import boot_id
 from actorq.engines.sqlite.queue import early, looking, outbox, requests, sent, sessions
 from actorq.engines.sqlite.queue.accepting import accept
@@ -104,15 +104,9 @@ class SQLiteBroker(Enqueuing, Broker):
         self.lease = lease
         self._boot = boot_id()
         self._peer = ""  #: the storage's, in this life or the last one
-        self._view: View | None = None
-        self._good: frozenset[int] = frozenset()  #: our sessions
-        self._notices: tuple[tuple[int, Fence], ...] = ()  #: for them
-        self._told: set[int] = set()  #: tokens of those that were taken
-        self._parked: frozenset[str] = frozenset()  #: names of tasks that are parked
+        self._mirror = Mirror()
         self._turns: dict[int, Turns] = {}  #: by session
         self._unreadable: list[tuple[int, Fence, Exception]] = []  #: leased, and not buried yet
-        self._seqs: deque[int] = deque()  #: of the outbox
-        self._last_seq = 0
 
     def default_result_backend(self) -> ResultBackend:
         """In the same file, for a week."""
@@ -132,10 +126,8 @@ class SQLiteBroker(Enqueuing, Broker):
         """Open the file, and take over what processes that died have left."""
         await self.storage.open()
         try:
-            self._view = None
+            self._mirror.forget()
             self.outbox().clear()
-            self._seqs.clear()
-            self._last_seq = 0
             now = self._wiring.clock()
             former, self._peer = self._peer, self.storage.peer
             if former != self._peer:
@@ -178,7 +170,7 @@ class SQLiteBroker(Enqueuing, Broker):
 
     async def refresh(self, now: float) -> None:
         """Look at the storage."""
-        step = partial(_look, self._law(), now, self._seen())
+        step = partial(_look, self._law(), now, self._mirror.seen())
         view = await self.storage.read(step)
         self._install(view)
         if view.orphaned:
@@ -198,7 +190,7 @@ class SQLiteBroker(Enqueuing, Broker):
     async def _step(
         self, transition: Callable[[Moment], T], now: float, *, synced: bool = True
     ) -> T:
-        law, seen = self._law(), self._seen()
+        law, seen = self._law(), self._mirror.seen()
 
         def step(connection: sqlite3.Connection) -> tuple[T, View]:
             moment = Moment(connection, law, now)
@@ -223,31 +215,12 @@ class SQLiteBroker(Enqueuing, Broker):
     def _touch(self, topic: Topic) -> None:
         self.storage.touch(topic, self)
 
-    def _seen(self) -> Seen:
-        view = self._view
-        if view is None:
-            return Seen()
-        marks = view.marks
-        room = max(0, outbox.MOST - len(self._seqs))
-        notices = -1 if self._notices else marks.notices
-        return Seen((marks.sessions, marks.lost), notices, marks.parked, self._last_seq, room)
-
     @trio.lowlevel.enable_ki_protection
     def _install(self, view: View) -> None:
-        self._view = view
-        if view.good is not None:
-            self._good = view.good
-            for session in [each for each in self._turns if each not in view.good]:
-                del self._turns[session]
-        if view.notices is not None:
-            self._notices = view.notices
-            self._told &= {fence.token for _, fence in view.notices}
-        if view.parked is not None:
-            self._parked = view.parked
-        for told in view.outbox:
-            self._seqs.append(told.seq)
-            self._last_seq = told.seq
+        for told in self._mirror.show(view):
             self.outbox().append(outbox.outcome(told, self.wire))
+        for session in [each for each in self._turns if not self.has_session(each)]:
+            del self._turns[session]
 
     # --- the way of every task ---
 
@@ -258,11 +231,11 @@ class SQLiteBroker(Enqueuing, Broker):
 
     async def claim(self, session: int, limit: int, now: float) -> tuple[Delivery, ...]:
         """See `queue.claiming`."""
-        if session not in self._good:
+        if not self.has_session(session):
             return ()
         turns, known = await self._turns_of(session, now), self._known()
         found = await self._do(claim, now, session, limit, turns, known)
-        self._parked -= set(known)
+        self._mirror.parked -= set(known)
         return await self._readable(session, limit, found, now)
 
     async def settle(
@@ -299,8 +272,9 @@ class SQLiteBroker(Enqueuing, Broker):
             synced=any(act[0] is not Acts.CLAIM for act in acts),
         )
         if any(isinstance(step, Claim) for step in steps):
-            self._parked -= set(known)
-        if self._view is not None and self._view.orphaned:
+            self._mirror.parked -= set(known)
+        view = self._mirror.view
+        if view is not None and view.orphaned:
             with suppress(EngineUnavailable):  # the step is done; the next look tries again
                 await self._take_over(now, 0.0)
         for index, step in enumerate(steps):
@@ -388,7 +362,7 @@ class SQLiteBroker(Enqueuing, Broker):
 
     async def statistics_of_queue(self) -> QueueStatistics:
         """See `queue.looking`."""
-        law, now, seen = self._law(), self._wiring.clock(), self._seen()
+        law, now, seen = self._law(), self._wiring.clock(), self._mirror.seen()
 
         def step(connection: sqlite3.Connection) -> tuple[QueueStatistics, View]:
             return looking.statistics(connection), look(Moment(connection, law, now), seen)
@@ -399,19 +373,19 @@ class SQLiteBroker(Enqueuing, Broker):
 
     def claimable(self) -> bool:
         """Whether a claim might find something."""
-        view = self._view
-        return view is not None and (view.claimable or bool(self._parked and self._known()))
+        view = self._mirror.view
+        return view is not None and (view.claimable or bool(self._known()))
 
     def _known(self) -> tuple[str, ...]:
         """What was parked by a worker that does not know it, and is known here."""
-        if not self._parked or not self._wiring.has_workers:
+        if not self._mirror.parked or not self._wiring.has_workers:
             return ()
         tasks = self._wiring.tasks
-        return tuple([name for name in self._parked if tasks.get(name) is not None])
+        return tuple([name for name in self._mirror.parked if tasks.get(name) is not None])
 
     def has_leases(self) -> bool:
         """Whether any job is leased, in any process."""
-        return self._view is not None and self._view.leased
+        return self._mirror.view is not None and self._mirror.view.leased
 
     # --- sessions ---
 
@@ -437,29 +411,31 @@ class SQLiteBroker(Enqueuing, Broker):
 
     def has_session(self, session: int) -> bool:
         """Whether a session of ours is still good."""
-        return session in self._good
+        return session in self._mirror.sessions
 
     def sessions_ended(self) -> int:
         """How many have ended in all."""
-        return 0 if self._view is None else self._view.marks.lost
+        view = self._mirror.view
+        return 0 if view is None else view.marks.lost
 
     # --- ends that no worker reports ---
 
     async def published(self, count: int) -> None:
         """They are stored: out of the table, too."""
-        seqs = [self._seqs[index] for index in range(count)]
+        numbers = self._mirror.numbers
+        seqs = [numbers[index] for index in range(count)]
         await self._do(outbox.stored, self._wiring.clock(), seqs)
         for _ in range(count):
-            self._seqs.popleft()
+            numbers.popleft()
             self.outbox().popleft()
-        if not self._seqs:
+        if not numbers:
             await self.refresh(self._wiring.clock())  # there may be more than was read
 
     # --- time ---
 
     def next_due(self) -> float | None:
         """When `promote` has something to do."""
-        return None if self._view is None else self._view.due
+        return None if self._mirror.view is None else self._mirror.view.due
 
     async def promote(self, now: float) -> None:
         """In slices: others want to write, too."""
@@ -492,17 +468,11 @@ class SQLiteBroker(Enqueuing, Broker):
 
     def has_notices(self) -> bool:
         """Whether anything is to be told to a session of ours."""
-        return any(fence.token not in self._told for _, fence in self._notices)
+        return self._mirror.has_notices
 
     def take_notices(self, session: int) -> tuple[Notice, ...]:
         """What is to be told to a session."""
-        fences = [
-            fence
-            for holder, fence in self._notices
-            if holder == session and fence.token not in self._told
-        ]
-        self._told.update([fence.token for fence in fences])
-        return tuple([Notice(fence, "cancelled") for fence in fences])
+        return self._mirror.take_notices(session)
 
     async def release(self, task_name: str) -> None:
         """What was parked for this name may be claimed."""
