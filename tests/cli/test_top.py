@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -135,6 +135,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     )
 
 
+@settings(max_examples=25)  # each is a whole terminal
 @given(
     shot=st.none() | snapshots(),
     width=st.sampled_from([80, 81, 100, 132, 240]),
