@@ -57,6 +57,8 @@ log = logging.getLogger("actorq.results")
 PROGRESS_KEPT = 64
 #: Tasks whose progress, and whose last attempt, is remembered here.
 TASKS_KEPT = 10_000
+#: Seconds before a storage that could not say what is new is asked again.
+LOOK_PAUSE = 1.0
 
 
 @attrs.define
@@ -472,7 +474,9 @@ class ResultBackend(Actor[ResultMessage]):
         try:
             news = await self.news(desk.waiters.keys(), desk.readers.keys())
         except Exception:
-            log.exception("%s cannot say what is new", type(self).__name__)
+            log.exception("%s cannot say what is new; asking again", type(self).__name__)
+            self._changed = True  # the word of it was heard: nobody says it again
+            self.set_timer("changed", LOOK_PAUSE, _Changed())  # type: ignore[arg-type]
             return
         for task_id, progress in news.progress:
             desk.log_of(task_id).look = self._looked
