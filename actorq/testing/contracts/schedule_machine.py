@@ -144,6 +144,7 @@ class ScheduleMachine(TrioMachine):
     def teardown(self) -> None:
         """And the folder."""
         try:
+            self.call(self._end)
             super().teardown()
         finally:
             self._folders.__exit__(None, None, None)
@@ -175,6 +176,12 @@ class ScheduleMachine(TrioMachine):
         await self.listener.must_hear(None, "a source says None when it begins to listen")
         self.listener.forget()
 
+    async def _end(self) -> None:
+        if hasattr(self, "listener"):
+            self._watching.cancel("the process ends")
+            await trio.testing.wait_all_tasks_blocked()
+            await self.source.shutdown()
+
     async def _watch(self) -> None:
         with self._watching:
             await self.listener.watch()
@@ -185,9 +192,7 @@ class ScheduleMachine(TrioMachine):
         """It finds what was stored."""
 
         async def restart() -> None:
-            self._watching.cancel("the process ends")
-            await trio.testing.wait_all_tasks_blocked()
-            await self.source.shutdown()
+            await self._end()
             await self._begin()
 
         self.call(restart)
