@@ -156,6 +156,18 @@ async def test_a_killed_process_is_known_to_be_dead(path: Path) -> None:
     await storage.close()
 
 
+async def test_who_asks_about_a_killed_process_need_not_wait_for_a_recheck(path: Path) -> None:
+    """29. It is tried at its socket."""
+    storage = SQLiteStorage(path, recheck=1000)
+    await storage.open()
+    with started("stay", path) as program:
+        (_, peer) = program.line()
+        assert await storage.dead_peers([peer]) == set()
+        program.kill()
+        assert await storage.dead_peers([peer]) == {peer}
+    await storage.close()
+
+
 async def test_who_has_closed_the_file_is_gone(path: Path) -> None:
     """Without a trace."""
     ours, theirs = SQLiteStorage(path), SQLiteStorage(path)

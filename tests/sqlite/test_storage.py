@@ -205,6 +205,34 @@ async def test_who_waits_for_the_file_can_be_cancelled_until_it_begins(path: Pat
     await storage.close()
 
 
+async def test_who_is_cancelled_when_it_has_begun_learns_how_it_ended(path: Path) -> None:
+    """48. A step that is given up on its way would be half known."""
+    storage = await open_with_table(path)
+    busy, go = threading.Event(), threading.Event()
+    got = None
+
+    def step(connection: sqlite3.Connection) -> str:
+        busy.set()
+        go.wait(10)
+        connection.execute("insert into made values (1, 0)")
+        return "done"
+
+    async def write() -> None:
+        nonlocal got
+        got = await storage.write(step)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        await trio.testing.wait_all_tasks_blocked()
+        assert busy.wait(10)
+        nursery.cancel_scope.cancel()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        go.set()
+    assert got == "done"
+    assert rows_in(path) == [(1, 0)]
+    await storage.close()
+
+
 async def test_a_storage_that_is_not_open_says_so(path: Path) -> None:
     """Nobody would ever answer."""
     storage = SQLiteStorage(path)
