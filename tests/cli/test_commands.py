@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 
 import pytest
 
 from actorq.cli import exits
 from actorq.cli.app import COMMANDS
 from cli.project import BROKER, Shop
+from cli.running import ROOT
 
 
 pytestmark = pytest.mark.engine
@@ -247,3 +250,19 @@ def test_every_command_is_there() -> None:
         shown = CliRunner().invoke(actorq, [name, "--help"])
         assert shown.exit_code == 0, shown.output
         assert len(shown.output.splitlines()) > 3
+
+
+def test_the_program_of_the_page(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/cli.md, as it is typed there."""
+    shutil.copy(ROOT / "examples" / "cli" / "studio.py", shop.folder)
+    monkeypatch.setenv("ACTORQ_BROKER", "studio:broker")
+    monkeypatch.delitem(sys.modules, "studio", raising=False)
+    with shop.process("worker", "--processes", "2", "--scheduler", "--grace", "1"):
+        encoded = shop(
+            "enqueue", "studio:encode", "--arg", "intro.mp4", "--kwarg", "frames=3", "--wait"
+        )
+        assert encoded.out == '{\n  "frames": 3\n}\n'
+        assert 'studio:encode("intro.mp4", frames=3)' in encoded.err
+        failed = shop("enqueue", "studio:publish", "--arg", "x", "--wait", code=exits.FAILED)
+        assert "PermissionError: x may not be shown before Friday" in failed.out
+    sys.modules.pop("studio", None)
