@@ -75,8 +75,8 @@ class Lines:
             return found
 
 
-def _named(lines: list[str], name: str) -> list[dict[str, Any]]:
-    return [event for event in map(json.loads, lines) if event["event"] == name]
+def _named(lines: list[str], *names: str) -> list[dict[str, Any]]:
+    return [event for event in map(json.loads, lines) if event["event"] in names]
 
 
 @attrs.define(eq=False)
@@ -87,13 +87,17 @@ class Program:
     out: Lines  #: events
     err: Lines  #: what its children print and log
 
-    async def event(self, name: str, nth: int = 1) -> dict[str, Any]:
-        """Its *nth* event of that name; waits for it."""
-        return (await self.out.until(lambda lines: _named(lines, name)[nth - 1 :]))[0]
+    async def event(self, *names: str, nth: int = 1) -> dict[str, Any]:
+        """Its *nth* event of these names; waits for it."""
+        return (await self.out.until(lambda lines: _named(lines, *names)[nth - 1 :]))[0]
 
     async def says(self, text: str) -> str:
         """The line of a child that contains *text*; waits for it."""
         return (await self.err.until(lambda lines: [line for line in lines if text in line]))[0]
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        """Its events of that name, so far."""
+        return _named(self.out.seen, name)
 
     def events(self) -> list[str]:
         """The names of all events so far."""

@@ -31,13 +31,13 @@ async def test_a_killed_process_is_replaced(folder: Path) -> None:
     """Another comes, after a pause, and the rest goes on."""
     async with running(folder, *WORKER, "--processes", "2") as program:
         assert (await program.event("ready"))["processes"] == 2
-        first, second = await program.event("started"), await program.event("started", 2)
+        first, second = await program.event("started"), await program.event("started", nth=2)
         os.kill(first["pid"], KILL)
         died = await program.event("died")
         assert died["pid"] == first["pid"]
         assert died["code"] == -KILL
         assert 0.5 <= died["restart_in"] <= 0.75
-        assert (await program.event("started", 3))["process"] == first["process"]
+        assert (await program.event("started", nth=3))["process"] == first["process"]
         assert is_alive(second["pid"])
         program.signal(TERM)
         assert await program.end() == exits.OK
@@ -48,7 +48,7 @@ async def test_a_process_that_dies_at_its_start_is_given_up_after_so_many(folder
     (folder / "jobs.py").write_text("raise RuntimeError('no such luck')")
     async with running(folder, *WORKER, "--max-restarts", "2") as program:
         assert await program.end() == exits.FAILED
-        first, second = await program.event("died"), await program.event("died", 2)
+        first, second = await program.event("died"), await program.event("died", nth=2)
         assert first["restart_in"] <= 0.75
         assert 1.0 <= second["restart_in"] <= 1.5
         gave_up = await program.event("gave up")
@@ -97,7 +97,7 @@ async def test_a_killed_parent_takes_its_processes_along(folder: Path) -> None:
     """A32: nobody would end them otherwise."""
     async with running(folder, *WORKER, "--processes", "2", "--scheduler") as program:
         await program.event("ready")
-        pids = [(await program.event("started", n))["pid"] for n in (1, 2, 3)]
+        pids = [(await program.event("started", nth=n))["pid"] for n in (1, 2, 3)]
         program.process.kill()
         for pid in pids:
             await gone(pid)
@@ -166,7 +166,7 @@ async def test_a_readiness_file_is_there_while_all_are_ready(folder: Path) -> No
         os.kill((await program.event("started"))["pid"], KILL)
         await program.event("died")
         assert not ready.exists()
-        await program.event("started", 2)
+        await program.event("started", nth=2)
         program.signal(TERM)
         assert await program.end() == exits.OK
         assert not ready.exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import trio
 
 from actorq.cli.finding import broker_name
 from actorq.cli.output import Output, json_option
@@ -47,4 +46,4 @@ def scheduler(
         period=restart_period,
         ready_file=ready_file,
     )
-    return trio.run(serve, "scheduler", plan, output, None)
+    return serve("scheduler", plan, output)

@@ -9,7 +9,6 @@ from typing import Any
 
 import attrs
 import click
-import trio
 
 from actorq.cli.finding import broker_name
 from actorq.cli.output import Output, json_option
@@ -129,4 +128,4 @@ def worker(
         reload=reload,
         ready_file=ready_file,
     )
-    return trio.run(serve, "worker", plan, output, Watch.of(Path()) if reload else None)
+    return serve("worker", plan, output, Watch.of(Path()) if reload else None)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import trio
 
 from actorq.cli import exits
 from actorq.cli.output import CommandError, Output
 from actorq.cli.serving.journal import Journal
-from actorq.cli.serving.parent import Parent, Plan
+from actorq.cli.serving.parent import ENDING, Parent, Plan
 from actorq.cli.serving.reload import Watch
 
 
@@ -58,7 +60,7 @@ def run_options(function: F) -> F:
     return function
 
 
-async def serve(name: str, plan: Plan, output: Output, watch: Watch | None) -> int:
+def serve(name: str, plan: Plan, output: Output, watch: Watch | None = None) -> int:
     """Keep the plan's processes until a signal comes; the exit code."""
     if sys.platform == "win32":
         raise CommandError(
@@ -66,4 +68,13 @@ async def serve(name: str, plan: Plan, output: Output, watch: Watch | None) -> i
             "on Windows, open the system in a program of yours: `actorq.open_system(broker, role=...)`",
             exit_code=exits.USAGE,
         )
-    return await Parent(plan, Journal(name, output)).run(watch)
+    parent = Parent(plan, Journal(name, output))
+
+    def note(number: int, _: object) -> None:
+        if not parent.obeys:
+            sys.exit(128 + number)
+        # else it came after all had ended: the exit code stays what it is
+
+    for number in ENDING:
+        signal.signal(number, note)
+    return trio.run(parent.run, watch)

@@ -62,6 +62,7 @@ class Parent:
         self._change = trio.Event()  #: a file has changed; a new one for each change
         self._deadline = trio.CancelScope()  #: at its end, who still runs is killed
         self._code = exits.OK
+        self.obeys = False  #: signals are its business, even those that come when it has ended
 
     async def run(self, watch: Callable[[Callable[[str], None]], object] | None = None) -> int:
         """Keep the processes until a signal ends it; the exit code.
@@ -225,6 +226,7 @@ class Parent:
 
     async def _obey(self, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(*ENDING, signal.SIGCHLD) as signals:
+            self.obeys = True
             task_status.started()
             async for number in signals:
                 if number == signal.SIGCHLD:
