@@ -218,3 +218,62 @@ async def test_what_cannot_be_read_is_buried_when_the_engine_can_again(
         await broker.refresh(host.now)
         assert await bench.where("damaged") == ["dead"]
         assert [*await bench.told()] == ["damaged"]
+
+
+@pytest.mark.promise(35)
+async def test_a_wall_clock_that_is_ahead_takes_no_lease(path: Path) -> None:
+    """35: leases are kept on the machine's steady clock, which its processes have in common."""
+    async with queue(path) as host:
+        here, there = host.first, await host.open()
+
+        class Ahead:
+            """Of ours by an hour, and knows nothing of it."""
+
+            steady_offset = -3600.0
+
+            def __call__(self) -> float:
+                return host.now + 3600.0
+
+        there.broker._wiring.clock = Ahead()  # type: ignore[assignment]
+        await here.enqueue(call("a"))
+        session = await here.session()
+        await here.claim(session)
+        await there.broker.lapse(host.now + 3600.0, 0.0)
+        assert await here.where("a") == ["leased"]
+        host.now += here.lease
+        await there.broker.lapse(host.now + 3600.0, 0.0)
+        assert await here.where("a") == ["ready"]
+
+
+@pytest.mark.promise(29)
+async def test_a_session_of_another_boot_is_over(path: Path) -> None:
+    """29: the steady clock began anew with the machine, and says nothing of it."""
+    async with queue(path) as host:
+        bench = host.first
+        assert isinstance(bench.broker, actorq.SQLiteBroker)
+        await bench.enqueue(call("a"))
+        await bench.claim(await bench.session())
+
+        def boot(connection: sqlite3.Connection) -> None:
+            connection.execute("update actorq_sessions set boot = 'the last one'")
+
+        await bench.broker.storage.write(boot)
+        await bench.look()
+        assert await bench.where("a") == ["ready"]
+
+
+@pytest.mark.promise(28)
+async def test_a_broker_that_is_restarted_while_others_look_keeps_its_leases(path: Path) -> None:
+    """28: it has closed the file for a moment, and is not dead."""
+    async with queue(path) as host:
+        bench, other = host.first, await host.open()
+        await bench.enqueue(call("a"))
+        session = await bench.session()
+        (delivery,) = await bench.claim(session)
+        await bench.broker.shutdown()
+        await other.look()
+        assert await other.where("a") == ["leased"]
+        await bench.broker.startup()
+        await other.look()
+        assert bench.broker.has_session(session)
+        assert await bench.settle(session, Ending.DONE, delivery) == [True]
