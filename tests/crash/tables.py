@@ -54,8 +54,46 @@ NEVER: Final = (
              union all select queue, place, -n from actorq_counts
            ) group by queue, place having sum(n) <> 0""",
     ),
+    (
+        "a limit whose permits are counted wrongly",  # 41
+        """select key from (
+             select json_extract(permit.value, '$[0]') as key, count(distinct task.id) as n
+               from actorq_tasks task, json_each(task.terms, '$[1]') permit
+               where task.state = 'leased' group by 1
+             union all select key, -running from actorq_permits
+           ) group by key having sum(n) <> 0""",
+    ),
+    (
+        "held at no gate, or at one and not held",
+        """select task_id from actorq_tasks
+           where (gate is not null) <> coalesce(held in ('limited', 'paced'), 0)""",
+    ),
+    (
+        "forgotten at a limit that has room",  # if all calls with its key bring the same limit
+        """select task.task_id from actorq_tasks task, json_each(task.terms, '$[1]') permit
+           where task.held = 'limited'
+             and task.gate = 'permit ' || json_extract(permit.value, '$[0]')
+           group by task.id having min(json_extract(permit.value, '$[1]'))
+             > coalesce(
+                 (select running from actorq_permits where 'permit ' || key = task.gate), 0)
+               + (select count(*) from actorq_tasks other
+                  where other.offer = task.gate and other.queue = task.queue)""",
+    ),
+    (
+        "forgotten at a rate, with no alarm set",
+        """select task_id from actorq_tasks task where held = 'paced'
+             and not exists (select 1 from actorq_tasks where offer = task.gate)
+             and not exists (select 1 from actorq_paces
+                             where 'pace ' || key = task.gate and alarm is not null)""",
+    ),
+    (
+        "a unique key of a task that has ended",  # 39
+        """select key from actorq_keys where until is null
+           and task_id not in (select task_id from actorq_tasks)""",
+    ),
 )
 
+_MADE: Final = "select 1 from sqlite_master where name = 'actorq_tasks'"
 _PLACES: Final = """
     select (select count(*) from actorq_tasks where task_id = :id)
          + (select count(*) from actorq_ended where task_id = :id)
@@ -69,6 +107,8 @@ def look(file: Path, accepted: Collection[str]) -> list[str]:
     connection = sqlite3.connect(file, isolation_level=None)
     try:
         connection.execute("begin")
+        if not accepted and not connection.execute(_MADE).fetchone():
+            return []  # nobody has opened it yet
         wrong = [
             f"{row[0]} is {what}" for what, query in NEVER for row in connection.execute(query)
         ]

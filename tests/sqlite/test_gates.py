@@ -22,6 +22,7 @@ from actorq.engines.sqlite.queue.entry import COLUMNS, Bounds, Entry
 from actorq.limits import Pace, Permit
 from actorq.message import TaskMessage, Terms
 from actorq.options import TaskOptions
+from crash.tables import look
 from sqlite_files import connected, plan
 
 
@@ -304,3 +305,31 @@ def test_rates_that_nobody_uses_are_forgotten(path: Path) -> None:
 def test_held_is_told_by_its_reason() -> None:
     """What the rows say is what the reference calls it."""
     assert (gates.PermitGate.why, gates.PaceGate.why) == (Held.LIMITED.value, Held.PACED.value)
+
+
+@pytest.mark.parametrize(
+    ("harm", "found"),
+    [
+        ("update actorq_permits set running = 2", "permits are counted wrongly"),
+        ("delete from actorq_permits", "permits are counted wrongly"),
+        ("update actorq_tasks set gate = null", "held at no gate"),
+        ("delete from actorq_tasks where state = 'leased'", "forgotten at a limit"),
+        ("update actorq_paces set alarm = null", "forgotten at a rate"),
+        ("insert into actorq_keys values ('key', 'nobody', null)", "a unique key of a task"),
+    ],
+)
+def test_the_crash_rounds_would_see_a_gate_that_is_wrong(path: Path, harm: str, found: str) -> None:
+    """What they look for in the file is there when it is done to it, and not before."""
+    file = InFile(path, 1)
+    for number in range(3):
+        file.add(number, "q", 0, Bounds(permits=(Permit("x", 1),)))
+        file.add(number + 3, "q", 0, Bounds(paces=(Pace("y", 1, 60.0, smooth=True),)))
+    for number in range(6):
+        file.admit(str(number), 0.0)
+    expected = [each for each in look(path, ()) if "leased to nobody" not in each]
+    assert not expected
+    file.connection.execute(harm)
+    if harm.startswith("delete from actorq_tasks"):
+        file.connection.execute("delete from actorq_permits")
+    file.close()
+    assert any(found in each for each in look(path, ()))
