@@ -117,6 +117,7 @@ ID = re.compile(r"\b[0-9a-f]{32}\b")
 def _plain(text: str) -> list[str]:
     """Its lines without what is another one each time."""
     text = re.sub(r"\d+(\.\d+)?(ms|s) ago", "SOME ago", ID.sub("ID", text))
+    text = re.sub(r"\d+(\.\d+)? [kM]?B", "SOME kB", text)
     return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
 
 
