@@ -34,6 +34,7 @@ class Member:
     process: trio.Process
     killed: int | None = None  #: not earlier than this it died, on the monotonic clock
     died: int | None = None  #: nor later than this
+    stopped: int | None = None  #: since then it stood still for a while, on the same clock
 
     @property
     def pid(self) -> int:
@@ -50,6 +51,8 @@ class Member:
         if self.process.returncode is None:
             if number is signal.SIGKILL and self.killed is None:
                 self.killed = time.monotonic_ns()
+            if number is signal.SIGSTOP:
+                self.stopped = time.monotonic_ns()
             self.process.send_signal(number)
 
 

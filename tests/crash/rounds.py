@@ -26,7 +26,7 @@ class Kill:
 
     begun: int
     later: float
-    whom: str  #: worker, client, scheduler, all
+    whom: str  #: worker, client, scheduler, all; "stop": a worker stands still for too long
 
 
 @attrs.frozen
@@ -50,7 +50,7 @@ class Round:
         random_ = random.Random(seed)
         mixed = random_.random() < 0.7
         has_scheduler = mixed and random_.random() < 0.5
-        whom = ["worker"] * 6 + ["client"] * 2 + ["scheduler"] * has_scheduler + ["all"]
+        whom = ["worker"] * 6 + ["client"] * 2 + ["scheduler"] * has_scheduler + ["all", "stop"]
         kills = tuple(
             Kill(random_.randrange(tasks), random_.uniform(0, 0.02), random_.choice(whom))
             for _ in range(random_.randint(1, 4))
@@ -117,6 +117,9 @@ class _Course:
             begun = kill.begun
             await self.journal.until(lambda: len(self.journal.said("begin")) >= begun)  # noqa: B023
             await trio.sleep(kill.later)
+            if kill.whom == "stop":
+                self._nursery.start_soon(self._stop)
+                continue
             for member in self._doomed(kill.whom):
                 member.signal(signal.SIGKILL)
             self.seen += await trio.to_thread.run_sync(look, self.fleet.file, self.accepted)
@@ -138,6 +141,15 @@ class _Course:
                     except actorq.ResultGetError as error:
                         self.seen.append(f"who waits for {task_id} hears {error}")
         return results
+
+    async def _stop(self) -> None:
+        """A worker stands still for longer than its lease, and goes on as if nothing had been."""
+        for worker in [each for each in self.fleet.living("worker") if not each.stopped][:1]:
+            worker.signal(signal.SIGSTOP)
+            try:
+                await trio.sleep(1.3 * self.fleet.lease)
+            finally:
+                worker.signal(signal.SIGCONT)
 
     def _doomed(self, whom: str) -> list[Member]:
         if whom == "all":

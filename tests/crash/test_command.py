@@ -31,6 +31,7 @@ class Killed:
 
     killed: int | None
     died: int | None
+    stopped: int | None = None
 
 
 async def test_processes_of_the_command_line_are_killed(tmp_path: Path) -> None:

@@ -82,10 +82,11 @@ class Verdict:
 
 
 class Death(Protocol):
-    """When a process died, if it was killed: not before, nor after."""
+    """When a process died, if it was killed, not before, nor after; since when it stood still."""
 
     killed: int | None
     died: int | None
+    stopped: int | None
 
 
 NOBODY: Final[Mapping[int, Death]] = {}
@@ -147,7 +148,7 @@ class Judge:
         self, task_id: str, kind: str, result: actorq.TaskResult[Any], runs: Sequence[Execution]
     ) -> None:
         lost = isinstance(result.error, actorq.WorkerLost)
-        cut_off = len(runs) == 0 or (len(runs) == 1 and self._killed(runs[0]) is not None)
+        cut_off = not runs or (len(runs) == 1 and self._killed(runs[0]) is not None)
         if not (kind == "at_most_once" and lost and cut_off):
             self.verdict.lost.append(f"{kind} {task_id} failed: {result.error!r}; {runs}")
 
@@ -174,22 +175,26 @@ class Judge:
             if run.how == "failed" and run.kind == "flaky":
                 continue
             death = self._killed(run)
-            if death is None or again.began < death[0]:
+            if death is None or again.began < death:
                 self.verdict.unexplained.append(f"{run} ran again as {again}; {self._deaths()}")
                 continue
             self.verdict.again += 1
             self.verdict.repeated += run.how == "end"
-            took = self._left_undone(death[0], again.began)
+            took = self._left_undone(death, again.began)
             self.verdict.recovery.append(took)
             if took > 2 * self.lease:
                 self.verdict.wrong.append(f"{took:.1f} s until {run} ran again as {again}")
 
-    def _killed(self, run: Execution) -> tuple[int, int] | None:
-        """Between when and when its process was killed, after it had begun."""
+    def _killed(self, run: Execution) -> int | None:
+        """When its process was killed or stopped after it had begun, at the earliest."""
         member = self.members.get(run.pid)
-        if member is None or member.killed is None or member.died is None:
+        if member is None:
             return None
-        return (member.killed, member.died) if member.died > run.began else None
+        if member.stopped is not None and member.stopped + self.lease * NANO > run.began:
+            return member.stopped
+        if member.killed is None or member.died is None or member.died < run.began:
+            return None
+        return member.killed
 
     def _left_undone(self, death: int, again: int) -> float:
         """For how many seconds, from the death to the next run, any one worker lived and let it be."""
@@ -206,11 +211,15 @@ class Judge:
     # --- 38, 39, 41, and chains ---
 
     def _permits(self) -> None:
+        if self._any_stopped():
+            return  # what stands still runs beside its successor, as nobody can prevent
         for moment, running in self._overlaps("limited"):
             if len(running) > tasks.LIMIT:
                 self.verdict.wrong.append(f"at {moment} these ran at a time: {running}")
 
     def _keys(self) -> None:
+        if self._any_stopped():
+            return
         kinds = {run.kind for runs in self.runs.values() for run in runs}
         for kind in sorted(kind for kind in kinds if kind.startswith("keyed:")):
             spans = sorted(
@@ -245,10 +254,13 @@ class Judge:
                     if after[0].began < before[-1].ended:
                         self.verdict.wrong.append(f"out of order: {before[-1]}, {after[0]}")
 
+    def _any_stopped(self) -> bool:
+        return any(each.stopped is not None for each in self.members.values())
+
     def _over(self, run: Execution) -> float:
         """Until when it ran, at least."""
         death = self._killed(run)
-        return run.ended if run.how or death is None else death[0]
+        return run.ended if run.how or death is None else death
 
     def _overlaps(self, kind: str) -> Iterable[tuple[float, list[Execution]]]:
         spans = [run for runs in self.runs.values() for run in runs if run.kind == kind]
