@@ -6,6 +6,7 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -58,7 +59,10 @@ async def main(rounds: int, seed: int, at_once: int) -> int:
             round_ = Round.drawn(number)
             began = time.monotonic()
             with tempfile.TemporaryDirectory(prefix="actorq-crash-") as folder:
-                verdict = await play(round_, Path(folder))
+                try:
+                    verdict = await play(round_, Path(folder))
+                except Exception as error:
+                    verdict = Verdict(wrong=["".join(traceback.format_exception(error))])
             verdicts.append(verdict)
             died.update(verdict.died)
             took = time.monotonic() - began

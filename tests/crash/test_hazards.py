@@ -87,18 +87,19 @@ async def test_a_file_that_vanishes_is_told_of(tmp_path: Path) -> None:
         await fleet.stop("worker")
 
 
-async def test_a_lock_held_by_others_delays_and_nothing_more(tmp_path: Path) -> None:
-    """35: another program writes to the file for half a lease: no job is lost, none runs twice."""
-    async with fleet_and_client(tmp_path, lease=4) as (fleet, sys):
-        await worker(fleet)
-        await worker(fleet)
-        handles = await sys.enqueue_many(tasks.step, [(0.5,)] * 20)
-        await began(fleet, 20)
+@pytest.mark.parametrize("seconds", [0.5 * LEASE, 1.7 * LEASE])
+async def test_a_lock_held_by_others_costs_no_lease(seconds: float, tmp_path: Path) -> None:
+    """35: while another program writes to the file nobody can renew a lease; none is lost for that."""
+    async with fleet_and_client(tmp_path) as (fleet, sys):
+        for _ in range(3):
+            await worker(fleet)
+        handles = await sys.enqueue_many(tasks.step, [(seconds + LEASE,)] * 30)
+        await began(fleet, 30)
 
         def hold() -> None:
             connection = sqlite3.connect(fleet.file, isolation_level=None, timeout=30)
             connection.execute("begin immediate")
-            time.sleep(2.0)
+            time.sleep(seconds)
             connection.execute("rollback")
             connection.close()
 

@@ -102,13 +102,17 @@ def keep_alive(
 def lapse(moment: Moment, late: float, dead: Collection[str]) -> None:
     """End the sessions whose lease is over while jobs depended on it, and those of the dead.
 
-    Ours are forgiven first for being *late*: nobody here could renew them (35).
+    Ours are forgiven first for being *late*: nobody here could renew them (35).  What held us up may
+    have held up the file, by a lock that somebody kept; so others that are over for no longer than that
+    get the time of one renewal to say that they live.
     """
     law = moment.law
+    steady = moment.now + law.steady_offset
     if late:
         query = "update actorq_sessions set until = until + ? where peer = ?"
         moment.execute(query, (late, law.peer))
-    steady = moment.now + law.steady_offset
+        query = "update actorq_sessions set until = ? where peer <> ? and until between ? and ?"
+        moment.execute(query, (steady + law.lease / 3, law.peer, steady - late, steady))
     over = [session for (session,) in moment.execute(_OVER, (law.boot, steady, steady))]
     if dead:
         # not of those that closed the file in order: a broker that crashed opens it again at once
