@@ -190,7 +190,7 @@ class Judge:
         member = self.members.get(run.pid)
         if member is None:
             return None
-        if member.stopped is not None and member.stopped + self.lease * NANO > run.began:
+        if member.stopped is not None and run.began < member.stopped + 2 * self.lease * NANO:
             return member.stopped
         if member.killed is None or member.died is None or member.died < run.began:
             return None
