@@ -45,6 +45,23 @@ class ImportName(NamedTuple):
         return f"{self.module}:{self.qualname}"
 
 
+def home_of(function: Callable[..., Any]) -> str:
+    """The module of *function*, as others import it.
+
+    The program that is run is `__main__` to itself; a worker that imports the same file knows it by
+    the file's name.
+    """
+    module: str = function.__module__
+    if module != "__main__":
+        return module
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:  # python -m package.module
+        return str(spec.name).removesuffix(".__main__")
+    stem, suffix = os.path.splitext(os.path.basename(getattr(main, "__file__", None) or ""))
+    return stem if suffix == ".py" and stem.isidentifier() else module
+
+
 def _main_can_be_imported() -> bool:
     """Whether this program is a file or a module, and nothing typed in."""
     main = sys.modules.get("__main__")

@@ -36,8 +36,10 @@ from actorq.errors import (
     ActorFailed,
     ActorStopped,
     ArgumentsError,
+    EngineUnavailable,
     EnqueueUncertain,
     SystemClosed,
+    SystemFailed,
     TaskDefinitionError,
 )
 from actorq.handle import TaskHandle, ask_again
@@ -557,6 +559,7 @@ async def open_system(
     seconds for the whole shutdown (*grace* + 10 unless told).  *intensity*, *period*, *backoff*: the
     restarts that your own actors, started with `sys.spawn`, may have, and how soon.
 
+    Raises `EngineUnavailable` if the broker's or the result backend's storage cannot be opened.
     Surfaces the body's own exception, naked, if nothing else failed; `SystemFailed` from a group if an
     actor's failure ended the system.  When it has exited, nothing of it runs any more.
     """
@@ -608,6 +611,8 @@ async def open_system(
             check_process(task)
     backoff = backoff or Backoff()
     broker._taken = True
+    refused: EngineUnavailable | None = None
+    opened = False
     try:
         async with broker.lifespan.run(broker.state, roles):
             broker._system = system
@@ -620,9 +625,26 @@ async def open_system(
                     backoff=backoff,
                     shutdown_timeout=min(shutdown_timeout, math.inf),
                 ):
+                    opened = True
                     yield system
+            except SystemFailed as failed:
+                refused = None if opened else _why_it_is_unavailable(failed)
+                if refused is None:
+                    raise
             finally:
                 broker._system = None
                 await system.wiring.processes.aclose()
+            if refused is not None:
+                raise refused
     finally:
         broker._taken = False
+
+
+def _why_it_is_unavailable(failed: BaseException) -> EngineUnavailable | None:
+    """What an engine that could not be opened said: the tree above it tells nothing more."""
+    if isinstance(failed, EngineUnavailable):
+        return failed
+    if isinstance(failed, BaseExceptionGroup):
+        inner = [_why_it_is_unavailable(each) for each in failed.exceptions]
+        return inner[0] if len(inner) == 1 else None
+    return None if failed.__cause__ is None else _why_it_is_unavailable(failed.__cause__)

@@ -27,7 +27,7 @@ from actorq.call import Call, Enqueueable, Step
 from actorq.context import Context
 from actorq.depends import Dependency, mark_of
 from actorq.errors import OptionError, TaskDefinitionError, TaskNotBound
-from actorq.import_name import ImportName
+from actorq.import_name import ImportName, home_of
 from actorq.message import TaskMessage
 from actorq.options import Options, TaskOptions
 from actorq.parameters import Injected
@@ -76,7 +76,7 @@ class Task(Enqueueable[P, R], Generic[P, R]):
         broker: Broker | None = None,
     ) -> None:
         self.function = function
-        self.name = name or f"{function.__module__}:{function.__qualname__}"
+        self.name = name or f"{home_of(function)}:{function.__qualname__}"
         self.options = options
         self.broker = broker
         self.signature = Signature.of(function, injected=_is_injected)

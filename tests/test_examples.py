@@ -157,7 +157,7 @@ def test_file_schedule_source(tmp_path: Path) -> None:
         output = run("file_schedule_source.py", folder)
         assert f"known from an earlier run: {known}" in output
         assert "hello, world" in output
-    assert "often every 0.1 seconds last: __main__:greet/often@" in output
+    assert "often every 0.1 seconds last: file_schedule_source:greet/often@" in output
 
 
 def names_in(folder: Path) -> list[str]:

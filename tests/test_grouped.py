@@ -309,3 +309,22 @@ def test_a_broker_that_crashes_while_its_engine_cannot_begins_when_it_can(kind: 
             assert sys.actor("broker").statistics().restarts == 1
 
     simulate(main)
+
+
+@pytest.mark.parametrize("kind", [InMemoryBroker, Together])
+def test_an_engine_that_cannot_be_opened_says_so_itself(kind: Any) -> None:
+    """27: its own error, and not the tree's that failed with it."""
+    broker = unwell(kind, [(0.0, 5.0)])
+    entered: list[float] = []
+
+    async def main() -> None:
+        with pytest.raises(EngineUnavailable, match="make room") as caught:
+            async with open_system(broker):
+                entered.append(0)
+        assert caught.value.__cause__ is None
+        await trio.sleep_until(6)
+        async with open_system(broker):
+            entered.append(6)
+
+    simulate(main)
+    assert entered == [6]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -601,3 +604,26 @@ def test_a_retry_shows_only_the_last_result() -> None:
             assert (result.return_value, result.attempts) == ("fine", 3)
 
     simulate(main)
+
+
+def test_a_task_of_the_program_itself_is_called_as_others_import_it(tmp_path: Path) -> None:
+    """42: a worker that imports the file knows what the file enqueued when it was run."""
+    source = "import actorq\n\n@actorq.task\nasync def greet() -> None: ...\n\nprint(greet.name)\n"
+    (tmp_path / "one.py").write_text(source)
+    (tmp_path / "not-a-name.py").write_text(source)
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__main__.py").write_text(source)
+    (tmp_path / "package" / "part.py").write_text(source)
+
+    def said(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    assert said("one.py") == "one:greet"
+    assert said("-m", "one") == "one:greet"
+    assert said("-m", "package") == "package:greet"
+    assert said("-m", "package.part") == "package.part:greet"
+    assert said("not-a-name.py") == "__main__:greet"
+    assert said("-c", "import one") == "one:greet"
