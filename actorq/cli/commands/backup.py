@@ -10,11 +10,12 @@ import click
 from rich.text import Text
 
 from actorq.cli import exits
-from actorq.cli.client import ask
+from actorq.cli.client import ask, check_shared
 from actorq.cli.engine import storage_of
 from actorq.cli.finding import broker_option, find_broker
 from actorq.cli.output import CommandError, Output, json_option
 from actorq.cli.words import size, span
+from actorq.errors import EngineUnavailable
 
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def backup(target: Path, force: bool, broker: str | None, output: Output) -> Non
     The copy is a moment of the queue, whole, and can be opened as it is.
     """
     found = find_broker(broker)
+    check_shared(found)
     storage = storage_of(found)
     if storage is None:
         raise CommandError(
@@ -40,8 +42,9 @@ def backup(target: Path, force: bool, broker: str | None, output: Output) -> Non
             exit_code=exits.USAGE,
         )
     if target.exists() and not force:
-        raise CommandError(f"{target} is there already", "say --force to replace it", exit_code=2)
-    target.unlink(missing_ok=True)
+        raise CommandError(
+            f"{target} is there already", "say --force to replace it", exit_code=exits.USAGE
+        )
     began = time.monotonic()
 
     async def copy(_: System) -> None:
@@ -49,6 +52,8 @@ def backup(target: Path, force: bool, broker: str | None, output: Output) -> Non
 
     try:
         ask(found, copy)
+    except EngineUnavailable:
+        raise  # an OSError too, but of the queue
     except (OSError, ValueError) as error:
         raise CommandError(f"cannot write {target}: {error}") from None
     took, written = time.monotonic() - began, target.stat().st_size
