@@ -14,6 +14,7 @@ import trio
 import actorq
 from actorq import Context, Depends
 from actorq.engines.sqlite import whereabouts
+from actorq.engines.sqlite.peers import boot_id
 from actorq.engines.sqlite.storage import SQLiteStorage
 
 
@@ -85,6 +86,24 @@ async def test_lines_of_jobs_that_have_ended_are_gone(path: Path) -> None:
         assert await whereabouts.look(storage) == {}
 
 
+async def test_a_worker_that_has_closed_the_file_is_listed_no_more(path: Path) -> None:
+    """Though nobody but who looks is left to end its session."""
+    async with a_job(path) as (former, _):
+        assert len(await former.workers()) == 1
+    async with actorq.open_system(actorq.SQLiteBroker(path), role="client") as sys:
+        assert await sys.workers() == ()
+
+
+async def test_a_worker_that_was_killed_is_listed_no_more(path: Path) -> None:
+    """At once, by whoever looks."""
+    async with another(path) as killed:
+        await killed.write(partial(_work, killed.peer))
+        async with actorq.open_system(actorq.SQLiteBroker(path), role="client") as sys:
+            assert [worker.name for worker in await sys.workers()] == ["mute"]
+            killed.die()
+            assert await sys.workers() == ()
+
+
 def _number(connection: sqlite3.Connection) -> int:
     (number,) = connection.execute("select number from actorq_looks").fetchone()
     return int(number)
@@ -94,8 +113,8 @@ def _work(peer: str, connection: sqlite3.Connection) -> None:
     """Rows of a worker that has a job."""
     connection.execute(
         "insert into actorq_sessions (id, worker, peer, pid, host, boot, until, since, beat) "
-        "values (1, 'mute', ?, 1, 'here', '', 0, 0, 0)",
-        (peer,),
+        "values (1, 'mute', ?, 1, 'here', ?, 1e12, 0, 0)",
+        (peer, boot_id()),
     )
     connection.execute(
         "insert into actorq_tasks (task_id, name, queue, priority, state, number, deliveries, session, "

@@ -451,8 +451,10 @@ class SQLiteBroker(Enqueuing, Broker):
     # --- by request ---
 
     async def workers(self) -> tuple[WorkerInfo, ...]:
-        """See `whereabouts_rows`."""
-        return await self.storage.read(whereabouts.workers)
+        """See `whereabouts_rows`; those that live, whether or not somebody has buried the others."""
+        peers = await self.storage.read(sessions.peers)
+        gone = await self.storage.dead_peers(peers - {self.storage.peer})
+        return await self.storage.read(partial(whereabouts.workers, gone=gone))
 
     async def look(self) -> Mapping[str, str]:
         """See `whereabouts`."""

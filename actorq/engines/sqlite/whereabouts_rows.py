@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from actorq.protocol import RunningJob, WorkerInfo
@@ -25,14 +25,16 @@ _WORKING: Final = """select distinct peer from actorq_sessions where peer <> ? a
     (select session from actorq_tasks where state = 'leased')"""
 
 
-def workers(connection: sqlite3.Connection) -> tuple[WorkerInfo, ...]:
-    """Every session, the oldest first, with its jobs, the first delivery first."""
+def workers(connection: sqlite3.Connection, *, gone: Collection[str]) -> tuple[WorkerInfo, ...]:
+    """Every session, the oldest first, with its jobs, the first delivery first; not of peers *gone*."""
     jobs: dict[int, list[RunningJob]] = {}
     held = """select session, task_id, name, queue, attempt, since from actorq_tasks
         where state = 'leased' order by token"""
     for session, *job in connection.execute(held):
         jobs.setdefault(session, []).append(RunningJob(*job))
-    query = """select worker, id, pid, host, queues, since, beat from actorq_sessions order by id"""
+    query = (
+        "select peer, worker, id, pid, host, queues, since, beat from actorq_sessions order by id"
+    )
     return tuple(
         [
             WorkerInfo(
@@ -45,7 +47,8 @@ def workers(connection: sqlite3.Connection) -> tuple[WorkerInfo, ...]:
                 beat,
                 tuple(jobs.get(session, ())),
             )
-            for worker, session, pid, host, queues, since, beat in connection.execute(query)
+            for peer, worker, session, pid, host, queues, since, beat in connection.execute(query)
+            if peer not in gone
         ]
     )
 
