@@ -9,11 +9,12 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from actorq.cli import exits
+from actorq.cli import exits, streams
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run one command, and exit as `actorq.cli.exits` says."""
+    streams.settle()
     try:
         from actorq.cli.app import run
     except ModuleNotFoundError as missing:

@@ -7,7 +7,6 @@ a line in `COMMANDS`.  A command's function returns its exit code, or None for 0
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import click
 
 from actorq._version import __version__
-from actorq.cli import exits
+from actorq.cli import exits, streams
 from actorq.cli.output import complain
 from actorq.errors import ActorqError, EngineUnavailable
 
@@ -78,9 +77,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return exits.INTERRUPTED
-    except BrokenPipeError:
-        # who read our answer has read enough; Python would complain once more when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        streams.leads_nowhere(sys.stdout)  # or Python would complain once more when it ends
+        if isinstance(error, BrokenPipeError):  # who read our answer has read enough
+            return exits.FAILED
+        complain(f"cannot go on: {error}")
         return exits.FAILED
     except EngineUnavailable as error:
         complain(str(error))

@@ -81,6 +81,7 @@ def find_broker(said: str | None = None) -> Broker:
         raise CommandError(
             f"{name!r} is a {type(found).__name__}; a broker was expected, such as "
             f'SQLiteBroker("queue.db")',
+            *([f"if it makes one: `broker = {attribute}()` in that module"] * callable(found)),
             there,
             exit_code=exits.USAGE,
         )
@@ -89,6 +90,12 @@ def find_broker(said: str | None = None) -> Broker:
 
 def import_module(name: str, what: str) -> Any:
     """The module called *name*; an error that says whether it is missing or broken."""
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise CommandError(
+            f"cannot find {what}: {name!r} is no name of a module",
+            "write it as `import` would: folder.module, not folder/module.py",
+            exit_code=exits.USAGE,
+        )
     folder = os.getcwd()
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -103,8 +110,11 @@ def import_module(name: str, what: str) -> Any:
                 exit_code=exits.USAGE,
             ) from None
         raise _broken(name, what, missing) from None
-    except (ImportError, SyntaxError) as error:
-        raise _broken(name, what, error) from None
+    except SystemExit as end:
+        raise CommandError(
+            f"cannot import {name!r} for {what}: it ended the program, with {end.code!r}",
+            'what a module does as a program belongs below `if __name__ == "__main__":`',
+        ) from None
     except Exception as error:  # noqa: BLE001 - the module is the user's code
         raise _broken(name, what, error) from None
 

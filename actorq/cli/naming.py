@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import io
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 import click
@@ -88,8 +90,10 @@ def completing(names: Callable[[Broker], list[str]]) -> Callable[..., list[str]]
     """A shell's completion out of the broker's module; whatever is wrong with that, it has none."""
 
     def complete(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+        nowhere = io.StringIO()
         try:
-            found = names(find_broker(ctx.params.get("broker")))
+            with redirect_stdout(nowhere), redirect_stderr(nowhere):
+                found = names(find_broker(ctx.params.get("broker")))
         except (Exception, SystemExit):  # noqa: BLE001 - a shell's prompt is no place for errors
             return []
         return [name for name in found if name.startswith(incomplete)]

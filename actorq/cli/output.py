@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import redirect_stdout
 from textwrap import indent
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import attrs
 import click
 
 from actorq.cli import exits
+from actorq.cli.streams import writes_utf8
 
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class Output:
     """Where one command's answer goes.  With `--json`, text for people is left out."""
 
     json: bool = False
+    #: What is stdout when it is made: later, what the user's module prints goes elsewhere.
+    stream: TextIO = attrs.field(factory=lambda: sys.stdout)
     _console: Console | None = None
 
     @property
@@ -67,22 +71,26 @@ class Output:
 
             self._console = Console(
                 highlight=False,
-                soft_wrap=not sys.stdout.isatty(),
-                width=None if sys.stdout.isatty() else WIDE,
+                file=self.stream,
+                soft_wrap=not self.stream.isatty(),
+                width=None if self.stream.isatty() else WIDE,
             )
         return self._console
 
     def document(self, value: Any) -> None:
         """The answer, with `--json`: one document."""
         if self.json:
-            sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-            sys.stdout.flush()
+            self._write(value, indent=2)
 
     def line(self, value: Any) -> None:
         """One of many parts of the answer, with `--json`: one line each, as soon as it is there."""
         if self.json:
-            sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-            sys.stdout.flush()
+            self._write(value, indent=None)
+
+    def _write(self, value: Any, *, indent: int | None) -> None:
+        escaped = not writes_utf8(self.stream)
+        self.stream.write(json.dumps(value, indent=indent, ensure_ascii=escaped) + "\n")
+        self.stream.flush()
 
     def text(self, *renderables: Any) -> None:
         """The answer for people: text (with rich's markup), tables, trees."""
@@ -98,8 +106,11 @@ class Output:
 def json_option(function: F) -> F:
     """Give a command `--json`: its function gets `output`, an `Output`."""
 
-    def make(_context: click.Context, _parameter: click.Parameter, value: bool) -> Output:
-        return Output(json=value)
+    def make(context: click.Context, _parameter: click.Parameter, value: bool) -> Output:
+        output = Output(json=value)
+        # stdout is the answer's: what the user's module prints is none
+        context.with_resource(redirect_stdout(sys.stderr))
+        return output
 
     return click.option(
         "--json",

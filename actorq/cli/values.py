@@ -44,15 +44,14 @@ class _Moment(click.ParamType[datetime]):
         if isinstance(value, datetime):
             return value
         try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
+            return datetime.fromisoformat(value).astimezone()
+        except (ValueError, OverflowError):
             self.fail(
                 f"{value!r} is no time: write 2026-11-21T14:30, with +01:00 or Z for another zone "
                 f"than this machine's",
                 param,
                 ctx,
             )
-        return moment.astimezone()
 
 
 DURATION: Final = _Duration()
@@ -65,6 +64,8 @@ def read_value(said: str) -> Any:
         return json.loads(said)
     except ValueError:
         return said
+    except RecursionError:
+        raise click.BadParameter("too many brackets in one another", param_hint="--arg") from None
 
 
 def read_arguments(
@@ -82,9 +83,13 @@ def read_arguments(
 
 def call_text(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> str:
     """How a call was understood: `tasks:add(2, "x", quick=true)`."""
-    said = [json.dumps(value, ensure_ascii=False) for value in args]
-    said += [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in kwargs.items()]
+    said = [_text(value) for value in args]
+    said += [f"{key}={_text(value)}" for key, value in kwargs.items()]
     return f"{name}({', '.join(said)})"
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=repr)
 
 
 def argument_options(function: Any) -> Any:

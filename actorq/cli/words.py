@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,7 +39,9 @@ def until(moment: datetime | None) -> str:
     if moment is None:
         return "never"
     seconds = moment.timestamp() - time.time()
-    when = moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    with suppress(OverflowError, ValueError):  # centuries away
+        moment = moment.astimezone()
+    when = moment.strftime("%Y-%m-%d %H:%M:%S")
     return f"{when} (in {span(seconds)})" if seconds >= 0 else f"{when} ({span(-seconds)} late)"
 
 

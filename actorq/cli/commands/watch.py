@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+from rich.text import Text
 
 from actorq.cli.client import ask
 from actorq.cli.documents import of_progress, of_result
@@ -40,7 +41,7 @@ def watch(task_id: str, broker: str | None, output: Output) -> int:
             await _draw(sys, output, task_id)
         else:
             async for progress in handle.progress():
-                click.echo(_line(progress))
+                output.text(Text(_line(progress)))
         try:
             found = await handle.wait_result()
         except ResultGetError as why:
