@@ -234,6 +234,8 @@ def _ack(value: object) -> AckMode:
 def _priority(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise OptionError(f"priority expects a whole number, higher first; got {value!r}")
+    if not -(1 << 63) <= value < 1 << 63:  # what a database's integer holds
+        raise OptionError(f"priority expects a whole number of at most 64 bits; got {value!r}")
     return value
 
 

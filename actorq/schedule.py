@@ -23,6 +23,8 @@ from actorq.errors import OptionError
 
 #: Wall clocks are neither finer nor steadier than this, and a schedule is no busy loop.
 SHORTEST_PERIOD = 0.001
+#: A hundred years: its slots have dates that one can write.
+LONGEST_PERIOD = 100 * 365.25 * 86400
 
 
 class CatchUp(StrEnum):
@@ -182,6 +184,8 @@ def _seconds(period: float | timedelta) -> float:
             f"every() needs a finite period > 0, at least {SHORTEST_PERIOD} s, not {period!r}; "
             f"for something that runs all the time write an actor"
         )
+    if seconds > LONGEST_PERIOD:
+        raise OptionError(f"every() needs a period of at most a hundred years, not {period!r}")
     return float(seconds)
 
 

@@ -69,7 +69,7 @@ class ScheduleInfo:
 
 
 def _utc(moment: float) -> datetime:
-    return datetime.fromtimestamp(moment, UTC)
+    return datetime.fromtimestamp(min(moment, _FAR.timestamp()), UTC)
 
 
 def info_of(schedule: Schedule) -> ScheduleInfo:

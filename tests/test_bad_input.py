@@ -309,6 +309,7 @@ NAIVE = datetime(2030, 1, 1)
         ({"ack": "later"}, "ack expects one of 'when_received', 'when_executed', 'when_saved'"),
         ({"ack": None}, "got None"),
         ({"priority": "high"}, "priority expects a whole number, higher first; got 'high'"),
+        ({"priority": 1 << 63}, "priority expects a whole number of at most 64 bits; got 9223"),
         ({"priority": 1.0}, "got 1.0"),
         ({"labels": ["a"]}, "labels expects a mapping with string keys"),
         ({"labels": {1: 2}}, "string keys"),
@@ -436,6 +437,7 @@ def test_two_functions_with_one_task_name() -> None:
     [
         (lambda: every(0), r"every\(\) needs a finite period > 0"),
         (lambda: every(-5), "not -5"),
+        (lambda: every(1e20), "a period of at most a hundred years"),
         (lambda: EVERY("5m"), r"write every\(300\) or every\(timedelta"),
         (lambda: every(float("nan")), "finite period"),
         (lambda: at(NAIVE), "without a time zone"),
