@@ -77,16 +77,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return exits.INTERRUPTED
-    except OSError as error:
-        streams.leads_nowhere(sys.stdout)  # or Python would complain once more when it ends
-        if isinstance(error, BrokenPipeError):  # who read our answer has read enough
-            return exits.FAILED
-        complain(f"cannot go on: {error}")
-        return exits.FAILED
     except EngineUnavailable as error:
         complain(str(error))
         return exits.UNAVAILABLE
     except ActorqError as error:
         complain(f"{type(error).__name__}: {error}")
+        return exits.FAILED
+    except OSError as error:
+        streams.leads_nowhere(sys.stdout)  # or Python would complain once more when it ends
+        if isinstance(error, BrokenPipeError):  # who read our answer has read enough
+            return exits.FAILED
+        complain(f"cannot go on: {error}")
         return exits.FAILED
     return code if isinstance(code, int) else exits.OK
