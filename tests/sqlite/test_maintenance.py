@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -37,19 +37,15 @@ def numbers_in(path: Path) -> list[int]:
         return [each for (each,) in connection.execute("select a from made order by a")]
 
 
-class WaitsToBeStopped(maintenance._Stop):
+_is_unwanted = maintenance._is_unwanted
+
+
+def waits_to_be_stopped() -> bool:
     """Holds the work up when it looks whether to stop, until it is to."""
-
-    def __init__(self) -> None:
-        self.stopped = threading.Event()
-
-    @property
-    def wanted(self) -> bool:
-        return self.stopped.wait(10)
-
-    @wanted.setter
-    def wanted(self, _: bool) -> None:
-        self.stopped.set()
+    late = time.monotonic() + 10
+    while not _is_unwanted() and time.monotonic() < late:
+        time.sleep(0.001)
+    return _is_unwanted()
 
 
 # --- backup ---
@@ -119,7 +115,7 @@ async def test_a_backup_that_is_cancelled_leaves_nothing(
     """48. It stops between two pieces, and says `Cancelled`, nothing else."""
     await fill(storage, 50)
     monkeypatch.setattr(maintenance, "COPIED", 1)
-    monkeypatch.setattr(maintenance, "_Stop", WaitsToBeStopped)
+    monkeypatch.setattr(maintenance, "_is_unwanted", waits_to_be_stopped)
     target = path.with_name("backup.db")
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
@@ -198,7 +194,7 @@ async def test_a_check_that_is_cancelled_stops(
 ) -> None:
     """48. In the middle of a statement."""
     monkeypatch.setattr(maintenance, "LOOKS", 100)
-    monkeypatch.setattr(maintenance, "_Stop", WaitsToBeStopped)
+    monkeypatch.setattr(maintenance, "_is_unwanted", waits_to_be_stopped)
     await fill(storage)
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:

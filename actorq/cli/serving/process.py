@@ -102,15 +102,15 @@ async def started(orders: Orders, *, quiet: bool = False) -> AsyncIterator[Proce
     ours, its = socket.socketpair()
     with its:
         command = [sys.executable, "-m", "actorq.cli.serving.child", str(its.fileno())]
-        with trio.CancelScope(shield=True):  # a process that nobody knows would stay for ever
-            process = await trio.lowlevel.open_process(
-                [*command, orders.name, orders.broker],  # for people who read `ps`
-                stdin=subprocess.DEVNULL,
-                stdout=sys.stderr.fileno() if quiet else None,
-                pass_fds=(its.fileno(),),
-                # a Ctrl-C is for us alone, and a kill takes what its tasks have started with it
-                process_group=0,
-            )
+        # once it has begun it cannot be cancelled: no process stays that nobody knows
+        process = await trio.lowlevel.open_process(
+            [*command, orders.name, orders.broker],  # for people who read `ps`
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno() if quiet else None,
+            pass_fds=(its.fileno(),),
+            # a Ctrl-C is for us alone, and a kill takes what its tasks have started with it
+            process_group=0,
+        )
     stream = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
     child = Process(orders, process, stream)
     try:

@@ -125,49 +125,32 @@ def information_of(
     )
 
 
-class _Stop:
-    """Whether somebody still wants it; looked at from the thread."""
+def _is_unwanted() -> bool:
+    """In the thread: whether who waits for it was cancelled."""
+    try:
+        trio.from_thread.check_cancelled()
+    except trio.Cancelled:
+        return True
+    return False
 
-    def __init__(self) -> None:
-        self.wanted = False
 
-    def __call__(self, *_: object) -> int:
-        return self.wanted
-
-
-async def _apart(path: Path, call: Callable[[sqlite3.Connection, _Stop], T]) -> T:
+async def _apart(path: Path, call: Callable[[sqlite3.Connection], T]) -> T:
     """Do it with a connection of its own, in a thread; whoever cancels it waits until it has stopped."""
-    stop = _Stop()
 
     def in_thread() -> T:
         if not path.exists():
             raise EngineUnavailable(f"{path}: the file was deleted or moved away")
         try:
             with closing(connect(path)) as connection:
-                connection.set_progress_handler(stop, LOOKS)
-                return call(connection, stop)
+                connection.set_progress_handler(_is_unwanted, LOOKS)
+                return call(connection)
         except sqlite3.Error as error:
+            trio.from_thread.check_cancelled()  # it was stopped: that is no failure
             if (told := explained(error, path)) is error:
                 raise
             raise told from error
 
-    async def watch() -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            stop.wanted = True
-
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch)
-            await trio.lowlevel.checkpoint()
-            with trio.CancelScope(shield=True):
-                done = await trio.to_thread.run_sync(in_thread)
-            nursery.cancel_scope.cancel(reason="it is done")
-    except* (sqlite3.Error, EngineUnavailable) as errors:
-        await trio.lowlevel.checkpoint_if_cancelled()  # it was stopped: that is no failure
-        raise errors.exceptions[0] from None
-    return done
+    return await trio.to_thread.run_sync(in_thread)
 
 
 # --- backup ---
@@ -178,7 +161,7 @@ async def back_up(path: Path, target: Path) -> None:
     _check_target(path, target)
     part = target.with_name(f"{target.name}.part")
 
-    def copy(source: sqlite3.Connection, stop: _Stop) -> None:
+    def copy(source: sqlite3.Connection) -> None:
         with suppress(FileNotFoundError):
             part.unlink()
         with closing(sqlite3.connect(part, isolation_level=None)) as copied:
@@ -188,7 +171,7 @@ async def back_up(path: Path, target: Path) -> None:
             source.execute("select count(*) from sqlite_master").fetchone()
 
             def look(*_: object) -> None:
-                if stop.wanted:
+                if _is_unwanted():
                     raise sqlite3.OperationalError("it was cancelled")
 
             source.backup(copied, pages=COPIED, progress=look, sleep=0)
@@ -233,7 +216,7 @@ def _write_out(path: Path) -> None:
 async def problems_of(path: Path, migrations: Sequence[Migration], *, thorough: bool) -> list[str]:
     """See `SQLiteStorage.check`."""
 
-    def look(connection: sqlite3.Connection, _: _Stop) -> list[str]:
+    def look(connection: sqlite3.Connection) -> list[str]:
         how = "integrity_check" if thorough else "quick_check"
         found = [str(row[0]) for row in connection.execute(f"pragma {how}(20)")]
         problems = [f"the file is damaged: {each}" for each in found if each != "ok"]
@@ -310,7 +293,7 @@ def has_many_free(connection: sqlite3.Connection) -> bool:
 async def make_anew(path: Path) -> None:
     """All of the file, written anew without holes; nobody else writes meanwhile."""
 
-    def vacuum(connection: sqlite3.Connection, _: _Stop) -> None:
+    def vacuum(connection: sqlite3.Connection) -> None:
         connection.execute("pragma auto_vacuum = incremental")
         patiently(path, lambda: connection.execute("vacuum"))
 

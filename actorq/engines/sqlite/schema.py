@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Final, TypeAlias
 
 from actorq._version import __version__
@@ -38,12 +37,8 @@ PARTS: Final = (
 @cache
 def migrations() -> tuple[Migration, ...]:
     """What brings the file from each version to the next, the first from nothing."""
-    tables: list[str] = []
-    for part in PARTS:
-        name = f"{__package__}.{part}"
-        if find_spec(name.rpartition(".")[0]) is not None and find_spec(name) is not None:
-            tables += import_module(name).TABLES
-    return (tuple(tables),)
+    parts = [import_module(f"{__package__}.{part}") for part in PARTS]
+    return (tuple(table for part in parts for table in part.TABLES),)
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar, get_args
 
 import trio
 
+from actorq.engines.sqlite import schema
 from actorq.engines.sqlite.committer import Committer, Keep, Topic, Work
 from actorq.engines.sqlite.connection import Synchronous
 from actorq.engines.sqlite.maintenance import (
@@ -31,7 +32,7 @@ from actorq.engines.sqlite.maintenance import (
     problems_of,
 )
 from actorq.engines.sqlite.peers import Peers, dead_among
-from actorq.engines.sqlite.schema import Migration, migrations
+from actorq.engines.sqlite.schema import Migration
 
 
 __all__ = ["SQLiteStorage", "Synchronous", "Topic"]
@@ -47,9 +48,6 @@ class SQLiteStorage:
     for the file, which a power cut may damage.  *recheck*: seconds (1.0 unless told) after which other
     processes' changes are seen if the word of them was lost, and the death of a process is noticed.
     """
-
-    #: The versions of the tables; another one in tests alone.
-    migrations: Callable[[], Sequence[Migration]] = staticmethod(migrations)
 
     def __init__(
         self,
@@ -77,6 +75,11 @@ class SQLiteStorage:
         self._ended = trio.Event()
         self._token: trio.lowlevel.TrioToken | None = None
         self._listeners: dict[Callable[[], None], tuple[frozenset[Topic], object]] = {}
+
+    @staticmethod
+    def migrations() -> Sequence[Migration]:
+        """The versions of the tables; others in tests alone."""
+        return schema.migrations()
 
     @property
     def peer(self) -> str:
