@@ -156,11 +156,12 @@ class TaskHandle(Generic[R]):
 
     async def _wait_outside(self, with_logs: bool, *, sure: bool) -> TaskResult[Any]:
         wiring = self._system.wiring
-        live = False
+        live, doubts = False, wiring.doubts
         while True:
             if sure:
+                wait = WaitResult(self.task_id, with_logs, live, doubts)
                 try:
-                    result = await wiring.results.ask(WaitResult(self.task_id, with_logs, live))
+                    result = await wiring.results.ask(wait)
                 except ActorFailed:  # what was about to be stored may be lost with it
                     result = None
                 except ActorStopped as stopped:
@@ -168,6 +169,7 @@ class TaskHandle(Generic[R]):
                 if result is not None:
                     return result
             # a stranger's id, or one that may be forgotten or lost: is there anything to wait for?
+            doubts = wiring.doubts
             where = await ask_again(wiring.broker, Locate(self.task_id))
             if where == "unknown" and not await self.is_ready():
                 raise ResultGetError(
@@ -229,14 +231,17 @@ class ProgressUpdates:
         return progress
 
     async def _next(self) -> tuple[int, TaskProgress]:
-        results = self._system.wiring.results
+        wiring = self._system.wiring
+        doubts = wiring.doubts
         live = None if self._known else await self._is_live()
         while True:
-            update = await ask_again(results, NextProgress(self._task_id, self._after, live))
+            ask = NextProgress(self._task_id, self._after, live, doubts)
+            update = await ask_again(wiring.results, ask)
             if update is None:
                 raise StopAsyncIteration
             if not isinstance(update, Doubt):
                 return update
+            doubts = wiring.doubts
             live = await self._is_live()
 
     async def _is_live(self) -> bool:

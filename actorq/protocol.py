@@ -419,12 +419,14 @@ class WaitResult(Message[TaskResult[Any] | None]):
     """The result, when it is there.  `ResultGetError` at once if it never will be.
 
     None means: it may never come (it may have been evicted, or be lost with its worker); find out
-    whether the task is live, and if so ask again with *live*.
+    whether the task is live, and if so ask again with *live*; *doubts*: how many the wiring counted
+    before that was asked (None: it is live whatever was doubted since).
     """
 
     task_id: TaskId
     with_logs: bool = True
     live: bool = False
+    doubts: int | None = None
 
 
 @attrs.frozen
@@ -468,12 +470,14 @@ class Doubt(Enum):
 class NextProgress(Message[tuple[int, TaskProgress] | Doubt | None]):
     """The first progress after number *after* (-1: the oldest kept); None when the task ended.
 
-    *live*: whether the task is; None if that is not known, and then the answer may be a `Doubt`.
+    *live*: whether the task is; None if that is not known.  Then, or if it was doubted since *doubts*
+    were counted (see `WaitResult`), the answer may be a `Doubt`.
     """
 
     task_id: TaskId
     after: int = -1
     live: bool | None = None
+    doubts: int | None = None
 
 
 ResultMessage = (

@@ -49,3 +49,5 @@ class Wiring:
     has_workers: bool = True  #: this system runs tasks
     #: Ended with a worker, by the queue's count; the word of it is on its way to the results, or lost.
     orphans: set[TaskId] = attrs.field(factory=set)
+    #: How often it was doubted that a result comes: what was said before of who lives may be over.
+    doubts: int = 0

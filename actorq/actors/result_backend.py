@@ -603,10 +603,10 @@ class ResultBackend(Actor[ResultMessage]):
     def _wait_on(self, wait: WaitResult, reply: Reply[TaskResult[Any] | None]) -> None:
         """There is no result yet: will there be one?"""
         task_id = wait.task_id
-        if not wait.live:
+        if not (wait.live and self._is_certain(wait.doubts)):
             if task_id in self._known_doubts:
                 error = self._known_doubts[task_id]
-                if error is None:
+                if error is None or wait.live:
                     reply.send(None)
                 else:
                     reply.fail(_unsaved(task_id, error))
@@ -708,8 +708,8 @@ class ResultBackend(Actor[ResultMessage]):
         changes = self._changes
         if live is False or await self._is_ready(task_id) or await self.why_gone(task_id):
             return None
-        if live is None:
-            if self._known_doubts.get(task_id) is not None:
+        if live is None or not self._is_certain(message.doubts):
+            if live is None and self._known_doubts.get(task_id) is not None:
                 return None
             orphaned = task_id in self._known_doubts or task_id in self._wiring.orphans
             if orphaned or self.may_have_forgotten():
@@ -728,23 +728,25 @@ class ResultBackend(Actor[ResultMessage]):
         assert self._ledger is not None
         return self._ledger.doubts
 
+    def _is_certain(self, doubts: int | None) -> bool:
+        """Nothing was doubted since the broker was asked."""
+        return doubts is None or doubts == self._wiring.doubts
+
     def _fail_waiters(self, task_id: str, error: Exception) -> None:
-        assert self._ledger is not None
-        self._ledger.doubt(task_id, error)
+        self._note_doubt(task_id, error)
         self._wiring.orphans.discard(task_id)
         for reply in self._desk.waiters.pop(task_id, ()):
             reply.fail(_unsaved(task_id, error))
         for reader in self._desk.readers.pop(task_id, ()):
             reader.send(None)
 
-    def _note_doubt(self, task_id: str) -> None:
+    def _note_doubt(self, task_id: str, error: Exception | None = None) -> None:
         assert self._ledger is not None
-        self._ledger.doubt(task_id, None)
+        self._ledger.doubt(task_id, error)
+        self._wiring.doubts += 1
 
     def _doubt(self, task_id: str) -> None:
-        assert self._ledger is not None
-        if self._known_doubts.get(task_id) is None:
-            self._ledger.doubt(task_id, None)
+        self._note_doubt(task_id, self._known_doubts.get(task_id))
         self._wiring.orphans.discard(task_id)
         for reply in self._desk.waiters.pop(task_id, ()):
             reply.send(None)

@@ -248,6 +248,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
                 outcomes.append(Outcome(job.fence.task_id, result, ttl=ttl))
         if outcomes:
             self._wiring.orphans.update([outcome.task_id for outcome in outcomes])
+            self._wiring.doubts += 1
             try:
                 self._wiring.results.tell_nowait(SetResults(tuple(outcomes), last=True))
             except (MailboxFull, ActorStopped):  # (their tracebacks tell nothing)
@@ -255,6 +256,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
 
     def _tell_unstored(self, task_id: TaskId, why: Exception) -> None:
         self._wiring.orphans.add(task_id)
+        self._wiring.doubts += 1
         try:
             self._wiring.results.tell_nowait(UnsavedResult(task_id, why))
         except (MailboxFull, ActorStopped):
@@ -265,6 +267,7 @@ class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
         if jobs:
             doubtful = tuple([job.fence.task_id for job in jobs])
             self._wiring.orphans.update(doubtful)
+            self._wiring.doubts += 1
             try:
                 self._wiring.results.tell_nowait(DoubtResults(doubtful))
             except (MailboxFull, ActorStopped):

@@ -13,7 +13,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import actorq
@@ -124,6 +124,13 @@ async def run_plans(
 
 
 @given(plans, crashes, tapes)
+# task 4 is found leased, and ends with its worker, before who found it waits for its result
+@example(
+    [Plan(0.0, None)] * 3
+    + [Plan(0.0, 1.0, 1, 1, "when_executed"), Plan(1.0, 1.0, 0, 0, "when_executed")],
+    [Crash(2.0, "results"), Crash(2.0, "broker")],
+    Tape([]),
+)
 def test_28_30_no_crash_loses_a_task_a_lease_or_a_result(
     drawn: list[Plan], faults: list[Crash], tape: Tape
 ) -> None:
