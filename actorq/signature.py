@@ -217,14 +217,33 @@ class Signature:
     def _title(self, name: str | None) -> str:
         """What the caller should have called."""
         injected = self._plan().injected
-        shown = [p for p in self._signature.parameters.values() if p.name not in injected]
+        whole = [
+            p.replace(annotation=_Written.of(p.annotation))
+            for p in self._signature.parameters.values()
+        ]
+        returns = _Written.of(self._signature.return_annotation)
+        signature = self._signature.replace(parameters=whole, return_annotation=returns)
         try:
-            text = str(self._signature.replace(parameters=shown))
+            text = str(signature.replace(parameters=[p for p in whole if p.name not in injected]))
         except ValueError:  # without the injected ones, a default stands before a bare parameter
-            text = str(self._signature)
+            text = str(signature)
         return f"{name or named(self.function)}{text}"
 
     def _plan(self) -> Plan:
         if self._resolved is None:
             self._resolved = plan_of(self.function, self._signature, self._is_injected)
         return self._resolved
+
+
+@attrs.frozen(repr=False)
+class _Written:
+    """An annotation that is text (`from __future__ import annotations`): shown without quotes."""
+
+    text: str
+
+    @classmethod
+    def of(cls, annotation: Any) -> Any:
+        return cls(annotation) if isinstance(annotation, str) else annotation
+
+    def __repr__(self) -> str:
+        return self.text

@@ -194,7 +194,7 @@ def test_bind_takes_every_call_that_python_would_take(
 @pytest.mark.parametrize(
     ("function", "args", "kwargs", "text"),
     [
-        (number, ("x",), {}, "number(n: 'int') -> 'int': n: expected int, got str 'x'"),
+        (number, ("x",), {}, "number(n: int) -> int: n: expected int, got str 'x'"),
         (number, (3.7,), {}, "n: expected int, got float 3.7"),
         (number, (), {"n": True}, "n: expected int, got bool True"),
         (number, (), {}, "missing 'n'"),
@@ -229,11 +229,11 @@ def test_a_positional_only_name_is_explained() -> None:
 
 
 def test_the_title_is_the_callers_name_without_injected_parameters() -> None:
-    """It shows the call as it may be written."""
+    """It shows the call as it may be written, without quotes round what is text in this module."""
     with pytest.raises(ArgumentsError) as caught:
         signature(served).bind((), {}, name="app.served")
     assert str(caught.value) == (
-        "app.served(path: 'str', last: 'int' = 0) -> 'dict[str, int]': missing 'path'"
+        "app.served(path: str, last: int = 0) -> dict[str, int]: missing 'path'"
     )
 
 
