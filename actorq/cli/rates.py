@@ -34,7 +34,7 @@ class Rates(NamedTuple):
 
     per_second: float | None
     waits: float | None  #: seconds that a task is ready before it is begun
-    runs: float | None  #: seconds that it is with its worker
+    runs: float | None  #: seconds that it is with its worker; None if fewer ended than run
 
 
 @attrs.define
@@ -68,8 +68,10 @@ class Pulse:
         ended = max(0, last.ended - first.ended)
         if not ended:
             return Rates(0.0, None, None)
-        rate = ended / seconds
-        return Rates(rate, self._mean("waiting") / rate, self._mean("running") / rate)
+        rate, running = ended / seconds, self._mean("running")
+        # with fewer ends than that, most of what runs has not been seen to its end: it would be a guess
+        runs = running / rate if ended >= running else None
+        return Rates(rate, self._mean("waiting") / rate, runs)
 
     def _mean(self, field: str) -> float:
         """Each sample holds until the next."""
