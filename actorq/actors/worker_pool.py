@@ -205,7 +205,8 @@ class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
         self.lease.lost = True  # results that are on their way are not ours to store any more
         if self._jobs:
             names = sorted({job.message.task_name for job in self._jobs.values()})
-            log.warning("giving back %d jobs: %s", len(self._jobs), ", ".join(names))
+            many = "1 job" if len(self._jobs) == 1 else f"{len(self._jobs)} jobs"
+            log.warning("giving back %s: %s", many, ", ".join(names))
         jobs = list(self._jobs.values())
         self._hand_over([job for job in jobs if job.acked])
         # after a crash, what had begun counts as an attempt: the next session takes it (promise 29)

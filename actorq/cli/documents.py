@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -136,6 +137,8 @@ def plain(value: Any) -> Any:
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(one) for one in value]
+    if isinstance(value, datetime):
+        return iso(value)
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return str(value)

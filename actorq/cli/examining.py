@@ -126,11 +126,20 @@ def file_settings(information: FileInformation) -> Iterator[Finding]:
         )
     yield from _disk(information)
     yield from _sizes(information)
-    yield Finding("processes", OK, f"{count(len(information.peers), 'storage')} open, this one too")
+    others = len({each.pid for each in information.peers} - {os.getpid()})
+    more = (
+        "no other process"
+        if not others
+        else "1 other process"
+        if others == 1
+        else f"{others} others"
+    )
+    yield Finding("processes", OK, f"this one has the file open, and {more}")
 
 
 def _disk(information: FileInformation) -> Iterator[Finding]:
-    kind, path = information.file_system, information.path
+    kind, path = information.file_system, information.path.resolve()
+    yield Finding("file", OK, str(path))
     if kind in REMOTE:
         yield Finding(
             "file system",
@@ -141,7 +150,7 @@ def _disk(information: FileInformation) -> Iterator[Finding]:
     elif kind:
         yield Finding("file system", OK, kind)
     if hasattr(os, "statvfs"):
-        disk = os.statvfs(path.resolve().parent)
+        disk = os.statvfs(path.parent)
         free = disk.f_bavail * disk.f_frsize
         level = PROBLEM if free < NOTHING else WARNING if free < LITTLE else OK
         advice = "" if level == OK else "make room: a full disk refuses every task"

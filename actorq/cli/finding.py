@@ -20,6 +20,7 @@ import click
 from actorq.actors.broker import Broker
 from actorq.cli import exits
 from actorq.cli.output import CommandError
+from actorq.cli.words import a
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,6 +55,8 @@ def find_broker(said: str | None = None) -> Broker:
     """The broker of that name, its module imported; the current folder is on the path."""
     name = broker_name(said)
     module_name, _, attribute = name.partition(":")
+    if not module_name:
+        raise CommandError(f"{name!r} names no module", *HOW, exit_code=exits.USAGE)
     module = import_module(module_name, f"the broker {name!r}")
     brokers = {each: value for each, value in vars(module).items() if isinstance(value, Broker)}
     if not attribute and len(brokers) == 1:
@@ -79,7 +82,7 @@ def find_broker(said: str | None = None) -> Broker:
             ) from None
     if not isinstance(found, Broker):
         raise CommandError(
-            f"{name!r} is a {type(found).__name__}; a broker was expected, such as "
+            f"{name!r} is {a(type(found).__name__)}; a broker was expected, such as "
             f'SQLiteBroker("queue.db")',
             *([f"if it makes one: `broker = {attribute}()` in that module"] * callable(found)),
             there,

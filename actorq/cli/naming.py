@@ -14,6 +14,7 @@ from actorq.actors.broker import Broker
 from actorq.cli import exits
 from actorq.cli.finding import broker_name, find_broker, import_module
 from actorq.cli.output import CommandError
+from actorq.cli.words import a
 from actorq.task import Task
 
 
@@ -44,7 +45,7 @@ def _is_named(broker_said: str | None) -> bool:
 
 def _variable(said: str, broker: Broker | None) -> Task[..., Any]:
     module_name, colon, attribute = said.partition(":")
-    if not colon or not attribute:
+    if not module_name or not colon or not attribute:
         raise CommandError(
             f"{said!r} names no task: write module:task, where `from module import task` would find it",
             *_known(said, broker),
@@ -70,7 +71,7 @@ def _variable(said: str, broker: Broker | None) -> Task[..., Any]:
         ) from None
     if not isinstance(found, Task):
         raise CommandError(
-            f"{said!r} is a {type(found).__name__}; a task was expected, made with @broker.task or "
+            f"{said!r} is {a(type(found).__name__)}; a task was expected, made with @broker.task or "
             f"@actorq.task",
             *_known(said, broker),
             exit_code=exits.USAGE,

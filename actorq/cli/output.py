@@ -94,8 +94,17 @@ class Output:
 
     def text(self, *renderables: Any) -> None:
         """The answer for people: text (with rich's markup), tables, trees."""
-        for renderable in () if self.json else renderables:
-            self.console.print(renderable)
+        if self.json:
+            return
+        console = self.console
+        if console.is_terminal:
+            console.print(*renderables, sep="\n")
+            return
+        with console.capture() as written:
+            console.print(*renderables, sep="\n")
+        # tables fill their columns with spaces, the last one too
+        sys.stdout.write("\n".join([line.rstrip(" ") for line in written.get().split("\n")]))
+        sys.stdout.flush()
 
     def lines(self, values: Iterable[Any]) -> None:
         """Many at once."""

@@ -120,7 +120,8 @@ def counts_line(counts: QueueStatistics) -> Text:
         (counts.parked, "parked", "bold yellow"),
         (counts.limited, "limited", "bold"),
     ):
-        line.append(f"{number:,}", style=style if number else "dim").append(f" {word}   ", "dim")
+        line.append("   " if line else "")
+        line.append(f"{number:,}", style=style if number else "dim").append(f" {word}", "dim")
     return line
 
 

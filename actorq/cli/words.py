@@ -15,6 +15,11 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def a(noun: str) -> str:
+    """`a SyncTask`, `an InMemoryBroker`."""
+    return f"an {noun}" if noun[:1].lower() in "aeiou" else f"a {noun}"
+
+
 def span(seconds: float) -> str:
     """Short, in at most two units: `250ms`, `12.3s`, `4m10s`, `2h05m`, `3d4h`."""
     if seconds < 0.9995:

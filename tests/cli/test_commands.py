@@ -56,6 +56,8 @@ def test_arguments_are_json_and_bare_words_are_text(shop: Shop) -> None:
         (["shop_of_a_test:ad"], exits.NOT_FOUND, "shop_of_a_test:add"),  # the nearest one
         (["nowhere:add"], exits.NOT_FOUND, "no module 'nowhere'"),
         (["add"], exits.USAGE, "module:task"),
+        ([":add"], exits.USAGE, "module:task"),
+        (["shop_of_a_test:fails", "--arg", "1"], exits.USAGE, "--arg '\"2\"'"),
         (["shop_of_a_test:broker"], exits.USAGE, "SQLiteBroker"),
         (["shop_of_a_test:add"], exits.USAGE, "missing 'a'"),
         (["shop_of_a_test:add", "--arg", "two"], exits.USAGE, "expected int"),
@@ -111,7 +113,9 @@ def test_cancelling(shop: Shop) -> None:
 def test_queues(shop: Shop) -> None:
     """Paused, resumed, purged; purging asks."""
     shop.enqueue("shop_of_a_test:add", "--arg", "1", "--queue", "q")
-    shop("queue", "pause", "q", "other")
+    shop("queue", "resume", "q")
+    assert shop("queue", "pause", "q").err == ""
+    assert "nothing is in queue 'other'" in shop("queue", "pause", "other").err  # a slip, perhaps
     rows = {row["queue"]: row for row in shop("queue", "list", "--json").json}
     assert rows["q"] == {"queue": "q", "ready": 1, "running": 0, "paused": True, "workers": 0}
     assert "paused" in shop("status").out

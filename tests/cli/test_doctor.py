@@ -53,6 +53,8 @@ def test_all_is_well(sound: Shop) -> None:
         found.findings["disk space"]["level"] != "ok"
     )
     assert "SQLite" in found.findings["versions"]["says"]
+    assert found.findings["file"]["says"] == str((sound.folder / "shop.db").resolve())
+    assert found.findings["processes"]["says"] == "this one has the file open, and no other process"
     assert sound("doctor").out.splitlines()[-1] in ("all is well", "1 warning")
 
 

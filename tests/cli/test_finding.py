@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 
 from actorq import InMemoryBroker
 from actorq.cli import exits
 from actorq.cli.app import COMMANDS, actorq, run
 from actorq.cli.finding import broker_name, find_broker
 from actorq.cli.output import CommandError, Output
+from actorq.cli.tables import table
 
 
 MODULE = "import actorq\nbroker = actorq.InMemoryBroker()\nother = 3\n"
@@ -65,7 +67,8 @@ def test_a_broker_in_a_module_of_the_current_folder(folder: Path) -> None:
         ("absent_module:broker", "no module 'absent_module'"),
         ("lacking.inner:broker", "no module 'lacking.inner'"),
         ("lacking:brocker", "its brokers: broker"),
-        ("lacking:other", "is a int"),
+        ("lacking:other", "is an int"),
+        (":broker", "names no module"),
         ("two_brokers", "its brokers: broker, second"),
     ],
 )
@@ -125,6 +128,19 @@ def test_a_wrong_command_line_is_a_usage_error(capsys: pytest.CaptureFixture[str
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "no-such-command" in captured.err
+
+
+def test_the_broker_may_be_named_as_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    """By `--broker` for workers, too; not both ways."""
+    for command in ("worker", "scheduler"):
+        assert run([command, "a:b", "-b", "c:d"]) == exits.USAGE
+        assert "twice" in capsys.readouterr().err
+
+
+def test_nothing_is_written_after_the_end_of_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Tables fill their last column with spaces."""
+    Output().text(table(("A", ""), [("1", "longer"), ("2", "")], 80), Text())
+    assert capsys.readouterr().out == "A\n1  longer\n2\n\n"
 
 
 def test_json_leaves_out_what_is_for_people(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def cancel(task_ids: tuple[str, ...], broker: str | None, output: Output) -> int:
     """Cancel tasks: what waits never starts, what runs is cancelled where it stands.
 
-    Returns when their ends are stored.  Exit code 1 if one had ended before, 3 if one is not known.
+    Returns when their ends are stored.  Exit code 1 if one had ended otherwise before, 3 if one is not
+    known.
     """
 
     async def call_off(sys: System) -> list[tuple[str, bool, str]]:

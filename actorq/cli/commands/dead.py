@@ -180,7 +180,9 @@ def _asked(broker: str | None, question: Any) -> Any:
         return ask(broker, question)
     except DeadTaskNotFound as error:
         raise CommandError(
-            str(error), "`actorq dead list` lists them", exit_code=exits.NOT_FOUND
+            str(error).partition(";")[0],  # then it says how to list them in Python
+            "it did not fail for good, or was replayed or purged; `actorq dead list` lists them",
+            exit_code=exits.NOT_FOUND,
         ) from None
 
 

@@ -26,7 +26,7 @@ from actorq.cli.examining import (
 from actorq.cli.finding import broker_name, broker_option, find_broker
 from actorq.cli.output import CommandError, Output, json_option
 from actorq.cli.tables import styled
-from actorq.cli.words import count
+from actorq.cli.words import a, count
 from actorq.errors import ActorqError, EngineUnavailable
 from actorq.protocol import QueuedTask
 
@@ -76,9 +76,9 @@ def _broker(said: str | None, findings: list[Finding]) -> Broker | None:
         advice = "; ".join(" ".join(line.split()) for line in error.advice)
         findings.append(Finding("broker", PROBLEM, error.message, advice))
         return None
-    kind = type(found).__name__
+    kind = a(type(found).__name__)
     tasks = count(len(found.tasks), "task")
-    findings.append(Finding("broker", OK, f"{name} is a {kind} with {tasks}"))
+    findings.append(Finding("broker", OK, f"{name} is {kind} with {tasks}"))
     try:
         check_shared(found)
     except CommandError as error:

@@ -10,6 +10,7 @@ import click
 from rich.text import Text
 
 from actorq.actors.broker import Broker
+from actorq.cli import exits
 from actorq.cli.client import ask
 from actorq.cli.endings import show_result, without_result
 from actorq.cli.finding import broker_option, find_broker
@@ -100,14 +101,17 @@ def _prepare(
             message = task.using(**options).message(args, kwargs, task_id=new_id, now=now)
         except (ArgumentsError, OptionError, TypeError, ValueError) as error:
             call = call_text(task.name, args, kwargs)
-            raise CommandError(f"{call}: {error}", exit_code=2) from None
+            advice = [f"understood as {call}"]
+            if "expected str" in str(error):
+                advice.append("quotes within quotes make a string of what is JSON: --arg '\"2\"'")
+            raise CommandError(str(error), *advice, exit_code=exits.USAGE) from None
         return found, message, task
     delay, eta = options.pop("delay", None), options.pop("eta", None)
     start = now + delay if delay is not None else None if eta is None else eta.timestamp()
     try:
         kept = TaskOptions().updated(options, where="enqueue --by-name")
     except OptionError as error:
-        raise CommandError(str(error), exit_code=2) from None
+        raise CommandError(str(error), exit_code=exits.USAGE) from None
     return find_broker(broker_said), TaskMessage(new_id, name, args, kwargs, kept, start, now), None
 
 

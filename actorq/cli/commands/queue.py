@@ -31,10 +31,7 @@ def queue() -> None:
 def list_(broker: str | None, output: Output) -> None:
     """List queues: what is ready and running in each, and how many workers serve it."""
 
-    async def look(sys: System) -> list[QueueRow]:
-        return rows_of(await sys.queue_statistics(), await sys.workers())
-
-    rows = ask(broker, look)
+    rows = ask(broker, _rows)
     output.document([row._asdict() for row in rows])
     output.text(queue_table(rows, output.console.width))
 
@@ -46,12 +43,17 @@ def list_(broker: str | None, output: Output) -> None:
 def pause(names: tuple[str, ...], broker: str | None, output: Output) -> None:
     """Give no more tasks of a queue to workers; what runs goes on."""
 
-    async def hold(sys: System) -> None:
+    async def hold(sys: System) -> set[str]:
+        before = {row.queue for row in await _rows(sys)}
         for name in names:
             await sys.pause(name)
+        return before
 
-    ask(broker, hold)
+    before = ask(broker, hold)
     _say(output, names, paused=True)
+    for name in names:
+        if name not in before and not output.json:
+            click.echo(f"note: nothing is in queue {name!r}, and no worker names it", err=True)
 
 
 @queue.command()
@@ -84,6 +86,10 @@ def purge(name: str, yes: bool, broker: str | None, output: Output) -> None:
     gone = ask(broker, cancel_all)
     output.document({"queue": name, "purged": gone})
     output.text(Text(f"{count(gone, 'task')} of queue {name!r} cancelled"))
+
+
+async def _rows(sys: System) -> list[QueueRow]:
+    return rows_of(await sys.queue_statistics(), await sys.workers())
 
 
 def _say(output: Output, names: tuple[str, ...], *, paused: bool) -> None:

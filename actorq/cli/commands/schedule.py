@@ -44,10 +44,13 @@ def list_(broker: str | None, output: Output) -> None:
     async def look(sys: System) -> tuple[ScheduleInfo, ...]:
         return await sys.schedules.list()
 
-    infos = ask(broker, look)
+    found = find_broker(broker)
+    infos = ask(found, look)
     output.document([of_schedule(each) for each in infos])
     if not infos:
-        output.text(styled("no schedules", "dim"))
+        hint = "; those that tasks declare are there once a scheduler has run"
+        declares = any(task.options.schedule for task in found.tasks)
+        output.text(styled(f"no schedules{hint if declares else ''}", "dim"))
         return
     rows = [
         (

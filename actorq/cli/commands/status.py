@@ -74,10 +74,10 @@ def show(
 ) -> None:
     """For people."""
     width = output.console.width
-    output.text(engine_line(broker, information), Text(), counts_line(counts), Text())
+    output.text(engine_line(broker, information), Text(), counts_line(counts))
     rows = rows_of(counts, workers)
     if rows:
-        output.text(queue_table(rows, width))
+        output.text(Text(), queue_table(rows, width))
     now = time.time()
     if workers:
         output.text(Text(), worker_table(workers, now, width))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 import trio
 
 from actorq.cli import exits
+from actorq.cli.finding import broker_option
 from actorq.cli.output import CommandError, Output
 from actorq.cli.serving.journal import Journal
 from actorq.cli.serving.parent import ENDING, Parent, Plan
@@ -20,9 +22,20 @@ from actorq.cli.serving.reload import Watch
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-broker_argument = click.argument("broker", required=False, metavar="[MODULE:BROKER]")
-
 LEVELS = ["debug", "info", "warning", "error"]
+
+
+def broker_argument(function: F) -> F:
+    """Give a command `[MODULE:BROKER]`, and `--broker` as all others have it: either is its `broker`."""
+
+    @wraps(function)
+    def command(*, said: str | None, broker: str | None, **options: Any) -> Any:
+        if said is not None and broker is not None:
+            raise click.UsageError(f"the broker is named twice: {said}, and with --broker {broker}")
+        return function(broker=said if broker is None else broker, **options)
+
+    argument = click.argument("said", required=False, metavar="[MODULE:BROKER]")
+    return cast(F, argument(broker_option(command)))
 
 
 def run_options(function: F) -> F:

@@ -25,6 +25,7 @@ from actorq.cli.serving.journal import Journal, tell_systemd
 from actorq.cli.serving.orders import PATIENCE, Orders
 from actorq.cli.serving.process import Process, started
 from actorq.cli.serving.readiness import Readiness
+from actorq.cli.words import count
 from actorq.restart import Backoff, Incidents
 
 
@@ -147,7 +148,7 @@ class Parent:
         if too_many:
             self._say(
                 "gave up",
-                f"{name} {how}; giving up: {recent} deaths in {plan.period:g} s "
+                f"{name} {how}; giving up: {count(recent, 'death')} in {plan.period:g} s "
                 f"(--max-restarts {plan.intensity})",
                 process=name,
                 **fields,
