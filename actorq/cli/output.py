@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -45,13 +45,12 @@ class CommandError(click.ClickException):
 
 
 def complain(message: str, *advice: str, detail: str = "") -> None:
-    """An error on stderr: one line, then what to do."""
-    if detail:
-        sys.stderr.write(detail.rstrip("\n") + "\n")
-    sys.stderr.write(
-        "".join([f"error: {message}\n", *[indent(f"{line}\n", "  ") for line in advice]])
-    )
-    sys.stderr.flush()
+    """An error on stderr, if anybody reads it: one line, then what to do."""
+    said = [detail.rstrip("\n") + "\n"] if detail else []
+    said += [f"error: {message}\n", *[indent(f"{line}\n", "  ") for line in advice]]
+    with suppress(OSError):
+        sys.stderr.write("".join(said))
+        sys.stderr.flush()
 
 
 @attrs.define

@@ -43,7 +43,17 @@ async def test_a_system_that_has_no_room_for_a_process_is_tried_again(
     [
         Orders("worker-1", "jobs:broker"),
         Orders(
-            "a", "b:c", "scheduler", ("x", "y"), 7, ("mail", "images"), 0.5, 3, 1 << 30, "DEBUG"
+            "a",
+            "b:c",
+            "scheduler",
+            ("x", "y"),
+            7,
+            ("mail", "images"),
+            0.5,
+            3,
+            1 << 30,
+            9.0,
+            "DEBUG",
         ),
         Orders("a", "b:c", queues={"mail": 3.0, "images": 0.5}),
     ],

@@ -115,6 +115,60 @@ async def test_a_killed_parent_takes_along_who_does_not_hear(folder: Path) -> No
         await gone(other)
 
 
+async def test_an_event_loop_that_stands_still_is_killed_and_replaced(folder: Path) -> None:
+    """A31: not one that is only quiet, and not before it is due."""
+    (folder / "jobs.py").write_text(ALONE + STUCK.replace("0.5", "2"))
+    limit = 1.0
+    async with running(folder, *WORKER, "--grace", "0", "--max-silence", str(limit)) as program:
+        await program.event("ready")
+        pid = (await program.event("started"))["pid"]
+        other = int((await program.says("sleeper ")).split()[1])
+        assert "silent" not in program.events()
+        assert (await program.event("silent"))["pid"] == pid
+        assert (await program.event("died"))["code"] == -KILL
+        await gone(other)
+        await program.event("started", nth=2)
+
+
+async def test_a_parent_that_was_stopped_takes_nobody_for_silent(folder: Path) -> None:
+    """What its processes said meanwhile is read first."""
+    async with running(folder, *WORKER, "--max-silence", "1") as program:
+        await program.event("ready")
+        program.signal(signal.SIGSTOP)
+        await trio.sleep(3)  # the time itself is what is tried
+        program.signal(signal.SIGCONT)
+        await trio.sleep(1)
+        program.signal(TERM)
+        assert await program.end() == exits.OK
+        assert program.events() == ["started", "ready", "ending", "stopped", "ended"]
+
+
+@pytest.mark.parametrize("stream", ["out", "err"])
+async def test_nobody_reads_what_it_says(folder: Path, stream: str) -> None:
+    """A log's keeper that dies takes nobody along: tasks go on, and so does the watch over them."""
+    ready = folder / "ready"
+    async with running(folder, *WORKER, "--ready-file", str(ready)) as program:
+        await program.event("ready")
+        pid = (await program.event("started"))["pid"]
+        await (program.out if stream == "out" else program.err).pipe.aclose()
+        ready.unlink()
+        os.kill(pid, KILL)
+        while not ready.exists():
+            await trio.sleep(0.01)
+        program.signal(TERM)
+        assert await program.process.wait() == exits.OK
+
+
+async def test_the_parent_and_who_reads_its_log_are_killed(folder: Path) -> None:
+    """A32: its processes end all the same."""
+    async with running(folder, *WORKER) as program:
+        await program.event("ready")
+        pid = (await program.event("started"))["pid"]
+        await program.err.pipe.aclose()
+        program.process.kill()
+        await gone(pid)
+
+
 STUCK = """
 import contextlib, subprocess, time
 

@@ -23,6 +23,7 @@ def scheduler(
     modules: tuple[str, ...],
     max_restarts: int | None,
     restart_period: float,
+    max_silence: float,
     log_level: str,
     ready_file: Path | None,
     output: Output,
@@ -37,6 +38,7 @@ def scheduler(
         role="scheduler",
         modules=modules,
         grace=grace,
+        max_silence=max_silence,
         log_level=log_level,
     )
     plan = Plan(

@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -26,13 +27,18 @@ from actorq.cli.client import causes_of, check_shared
 from actorq.cli.finding import find_broker, import_module
 from actorq.cli.output import CommandError, complain
 from actorq.cli.serving.limits import CountJobs, in_words, resident, watch_memory
-from actorq.cli.serving.orders import LAST_WORDS, PATIENCE, News, Orders
+from actorq.cli.serving.orders import BEAT, LAST_WORDS, PATIENCE, STALL, News, Orders
 from actorq.errors import ActorqError, EngineUnavailable
+from actorq.middlewares import Watchdog
 from actorq.system import System, open_system
 from actorq.whereabouts import sits_at, tasks_below
 
 
 log = logging.getLogger("actorq.cli.worker")
+
+
+class _ToldToEnd(BaseException):
+    """A signal has come before there is a child."""
 
 
 class Child:
@@ -53,6 +59,8 @@ class Child:
         shared = _options_of_workers(orders) if orders.role == "worker" else {}
         if orders.max_jobs is not None:
             broker.with_middlewares(CountJobs(orders.max_jobs, self.leave))
+        if not any(isinstance(each, Watchdog) for each in broker.middlewares):
+            broker.with_middlewares(Watchdog(STALL))
         failure: Exception | None = None
         async with trio.open_nursery() as nursery:
             await nursery.start(self._obey)
@@ -94,6 +102,16 @@ class Child:
                 )
             nursery.start_soon(watch_memory, limit, self.leave)
         self._tell(News("ready"))
+        if self._orders.max_silence:
+            nursery.start_soon(self._beat, min(BEAT, self._orders.max_silence / 4))
+
+    async def _beat(self, pause: float) -> None:
+        """Show the parent that the event loop goes on."""
+        beat = News("alive").line()
+        while True:
+            with suppress(OSError):  # a parent that is stopped has heard enough of it
+                self._link.send(beat, socket.MSG_DONTWAIT)
+            await trio.sleep(pause)
 
     def leave(self, why: str) -> None:
         """End in order, because a limit is reached: the parent may start a successor."""
@@ -174,8 +192,9 @@ def _watch_parent(link: socket.socket, patience: float) -> None:
             pass
     except OSError:
         pass
-    sys.stderr.write("the parent process has died; ending\n")
     os.kill(os.getpid(), signal.SIGTERM)
+    with suppress(OSError):  # who read our log may have died with it
+        sys.stderr.write("the parent process has died; ending\n")
     time.sleep(patience)
     os.kill(0, signal.SIGKILL)  # its group, which is its own: what tasks have started goes with it
 
@@ -186,7 +205,7 @@ def main() -> int:
 
     def note(*_: object) -> None:
         if child is None:
-            sys.exit(exits.OK)  # it imports, and holds nothing
+            raise _ToldToEnd  # it imports, and holds nothing
         child.told = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -203,6 +222,8 @@ def main() -> int:
             log.warning("%s knows no task: --import the modules that have them", orders.broker)
         child = Child(orders, link)
         trio.run(child.serve, broker)
+    except _ToldToEnd:
+        return exits.OK
     except CommandError as error:
         error.show()
         return error.exit_code

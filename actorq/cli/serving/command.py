@@ -59,6 +59,10 @@ def run_options(function: F) -> F:
                 show_default=True, metavar="SECONDS", help="See --max-restarts.",
             ),
             click.option(
+                "--max-silence", type=click.FloatRange(0), default=300.0, show_default=True,
+                metavar="SECONDS", help="Kill a process whose event loop stands still so long.",
+            ),
+            click.option(
                 "--log-level", type=click.Choice(LEVELS, case_sensitive=False), default="info",
                 show_default=True, callback=lambda _context, _parameter, value: value.upper(),
                 help="Of what is logged, unless the broker's module sets logging up.",

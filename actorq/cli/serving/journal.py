@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 
 from actorq.cli.output import Output
+from actorq.cli.streams import leads_nowhere
 
 
 @attrs.frozen
@@ -25,7 +26,18 @@ class Journal:
     output: Output
 
     def say(self, event: str, text: str, **fields: Any) -> None:
-        """One event: *text* for people, *fields* for programs."""
+        """One event: *text* for people, *fields* for programs.
+
+        Nothing is raised if nobody can hear it: the processes matter more.
+        """
+        try:
+            self._write(event, text, fields)
+        except BrokenPipeError:  # `| head`, or a log's keeper that has died
+            leads_nowhere(self.output.stream if self.output.json else sys.stderr)
+        except OSError:
+            return  # a full disk may have room for the next
+
+    def _write(self, event: str, text: str, fields: dict[str, Any]) -> None:
         if self.output.json:
             moment = datetime.now(UTC).isoformat(timespec="milliseconds")
             self.output.line({"at": moment, "event": event, "text": text, **fields})

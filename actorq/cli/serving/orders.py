@@ -18,6 +18,11 @@ import attrs
 LAST_WORDS: Final = 2.0
 PATIENCE: Final = 5.0
 
+#: Seconds between two signs of life of a process at most, and those after which its log names what
+#: holds its event loop up.
+BEAT: Final = 5.0
+STALL: Final = 10.0
+
 
 @attrs.frozen
 class Orders:
@@ -32,6 +37,7 @@ class Orders:
     grace: float = 30.0  #: seconds
     max_jobs: int | None = None
     max_memory: int | None = None  #: bytes
+    max_silence: float = 0.0  #: seconds without a sign of life; 0: for ever
     log_level: str = "INFO"
 
     def line(self) -> bytes:
@@ -52,7 +58,7 @@ class Orders:
 class News:
     """What a child tells."""
 
-    event: Literal["ready", "leaving"]
+    event: Literal["ready", "alive", "leaving"]
     text: str = ""  #: why it leaves
 
     def line(self) -> bytes:

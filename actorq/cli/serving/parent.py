@@ -31,6 +31,8 @@ from actorq.restart import Backoff, Incidents
 
 #: Seconds between the starts of processes that die: 0.5, 1, 2 ... 10, and a random part of it more.
 BACKOFF: Final = Backoff(base=0.5, max=10.0, jitter=0.5, stable_after=10.0)
+#: Seconds after which it is said that a process is not ready.
+SLOW: Final = 30.0
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -190,6 +192,8 @@ class Parent:
                     process.end()
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._await_readiness, process)
+                    if orders.max_silence:
+                        nursery.start_soon(self._end_silence, process)
                     code = await process.live()
                     nursery.cancel_scope.cancel("the process has ended")
                 if self._ending.is_set():
@@ -215,8 +219,30 @@ class Parent:
     # --- readiness ---
 
     async def _await_readiness(self, process: Process) -> None:
-        await process.ready.wait()
+        with trio.move_on_after(SLOW):
+            await process.ready.wait()
+        if not process.ready.is_set():
+            self._say(
+                "slow",
+                f"{process.name} ({process.pid}) is not ready after {SLOW:g} s: it still imports, or "
+                f"waits for the engine",
+                process=process.name,
+                pid=process.pid,
+            )
+            await process.ready.wait()
         self._look_at_readiness()
+
+    async def _end_silence(self, process: Process) -> None:
+        limit = process.orders.max_silence
+        await process.silence(limit)
+        self._say(
+            "silent",
+            f"{process.name} ({process.pid}) has given no sign of life for {limit:g} s: killed, its "
+            f"event loop stands still (--max-silence)",
+            process=process.name,
+            pid=process.pid,
+        )
+        process.kill()
 
     def _look_at_readiness(self) -> None:
         if self._readiness.look(ending=self._ending.is_set()):

@@ -9,11 +9,16 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Final
 
 import attrs
 import trio
 
 from actorq.cli.serving.orders import News, Orders
+
+
+#: Seconds in which what has come is read.
+ONE_LOOK: Final = 0.5
 
 
 @attrs.define(eq=False)
@@ -28,6 +33,7 @@ class Process:
     leaving: trio.Event = attrs.field(factory=trio.Event)
     why: str = ""  #: it leaves by itself; empty if it has died
     ready_at: float | None = None
+    heard_at: float = 0.0  #: its last news
     killed: bool = False
 
     @property
@@ -66,12 +72,23 @@ class Process:
                     self._note(News.read(line))
 
     def _note(self, news: News) -> None:
+        self.heard_at = trio.current_time()
         if news.event == "ready":
-            self.ready_at = trio.current_time()
+            self.ready_at = self.heard_at
             self.ready.set()
-        else:
+        elif news.event == "leaving":
             self.why = news.text
             self.leaving.set()
+
+    async def silence(self, limit: float) -> None:
+        """Return when it has given no sign of life for *limit* seconds since it was ready."""
+        await self.ready.wait()
+        while True:
+            before = self.heard_at
+            await trio.sleep_until(before + limit)
+            await trio.sleep(ONE_LOOK)  # who was stopped reads first what has come meanwhile
+            if self.heard_at == before:
+                return
 
     def end(self) -> None:
         """Ask it to end within its grace."""
