@@ -254,6 +254,35 @@ async def test_parts_share_it_and_the_last_closes_it(path: Path) -> None:
     await storage.close()
 
 
+async def test_it_is_opened_while_it_closes(path: Path) -> None:
+    """Without an open system each call of a schedule source opens and closes it: some at once."""
+    storage = SQLiteStorage(path, synchronous="off")
+
+    async def use() -> None:
+        for _ in range(20):
+            await storage.open()
+            try:
+                assert await storage.read(lambda _: "done") == "done"
+            finally:
+                await storage.close()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(use)
+
+
+async def test_who_asks_while_it_closes_is_told(path: Path) -> None:
+    """Nobody would ever answer."""
+    storage = SQLiteStorage(path, synchronous="off")
+    await storage.open()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(storage.close)
+        while storage._users:
+            await trio.lowlevel.checkpoint()
+        with pytest.raises(RuntimeError, match="is not open"):
+            await storage.read(lambda _: None)
+
+
 async def test_two_that_open_it_at_once_both_learn_why_it_cannot(tmp_path: Path) -> None:
     """The second is not told that it is open while the first still tries."""
     storage = SQLiteStorage(tmp_path / "missing" / "queue.db")

@@ -74,6 +74,7 @@ class SQLiteStorage:
         self._committer = self._new_committer()
         self._ended = trio.Event()
         self._token: trio.lowlevel.TrioToken | None = None
+        self._closes = False
         self._listeners: dict[Callable[[], None], tuple[frozenset[Topic], object]] = {}
 
     @staticmethod
@@ -107,6 +108,7 @@ class SQLiteStorage:
 
     async def _open(self) -> None:
         self._token = trio.lowlevel.current_trio_token()
+        self._closes = False
         self._ended = trio.Event()
         self._peers = Peers(self.path)
         self._committer = self._new_committer()
@@ -125,13 +127,16 @@ class SQLiteStorage:
 
     async def close(self) -> None:
         """Be used by one part less; the last one closes the file."""
-        self._users -= 1
-        if self._users == 0:
-            await self._close()
+        with trio.CancelScope(shield=True):  # it is at its last transaction
+            async with self._opening:  # who opens it meanwhile has to wait for another thread
+                self._users -= 1
+                if self._users == 0:
+                    await self._close()
 
     async def _close(self) -> None:
+        self._closes = True  # what is put in after that nobody would ever answer
         self._committer.inbox.put(None)
-        with trio.CancelScope(shield=True):  # it is at its last transaction
+        with trio.CancelScope(shield=True):
             await self._ended.wait()
         self._peers.sign_off()
         self._token = None
@@ -176,11 +181,11 @@ class SQLiteStorage:
     async def _do(
         self, step: Callable[[sqlite3.Connection], T], *, writes: bool, synced: bool = False
     ) -> T:
-        if self._token is None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._token is None or self._closes:
             raise RuntimeError(
                 f"{self.path}: this storage is not open; `await storage.open()` first"
             )
-        await trio.lowlevel.checkpoint_if_cancelled()
         work = Work(step, trio.lowlevel.current_task(), writes, synced)
         gate = self._committer.gate
 
