@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sqlite3
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from actorq.engines.sqlite.peers import Peers, has_sockets, ring
 from actorq.engines.sqlite.storage import SQLiteStorage, Topic
@@ -218,6 +220,30 @@ async def test_a_full_queue_of_words_blocks_nobody(path: Path) -> None:
             await ours.write(lambda _: ours.touch("tasks"))
         assert heard is not None
         assert heard.recv(10) == b"!"
+    await theirs.close()
+    await ours.close()
+
+
+async def test_who_has_no_file_number_left_goes_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody hears of the commit at once; but the thread that commits must not die of it."""
+
+    def none_left(*_: object) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    ours, theirs = SQLiteStorage(path), SQLiteStorage(path)
+    await ours.open()
+    await theirs.open()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(theirs.listen, TASKS, lambda: None)
+        await trio.testing.wait_all_tasks_blocked()
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "socket", none_left)
+            for _ in range(2):
+                with trio.fail_after(5):
+                    await ours.write(lambda _: ours.touch("tasks"))
+        nursery.cancel_scope.cancel()
     await theirs.close()
     await ours.close()
 

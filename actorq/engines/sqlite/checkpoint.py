@@ -17,6 +17,8 @@ from actorq.engines.sqlite.connection import LOG_KEEPS, begin
 
 #: Bytes more that the log has to grow after a checkpoint that could not empty it: somebody reads.
 MORE: Final = 4 << 20
+#: Seconds for which the write lock is waited for: who wants to write waits meanwhile.
+PATIENCE: Final = 0.1
 
 
 def has_reset_bug(version: tuple[int, int, int] = sqlite3.sqlite_version_info) -> bool:
@@ -61,7 +63,7 @@ class Checkpoints:
         if self._other is None:  # a connection in a transaction cannot make one itself
             self._other = sqlite3.connect(self._path, timeout=0, isolation_level=None)
             self._other.execute("pragma wal_autocheckpoint = 0")
-        begin(connection, self._path)
+        begin(connection, self._path, PATIENCE)
         try:
             self._other.execute("pragma wal_checkpoint(passive)").fetchone()
         finally:

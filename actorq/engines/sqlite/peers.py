@@ -191,13 +191,13 @@ class Peers:
 
     def _sent(self, name: str) -> bool | None:
         """Whether there was somebody to hear it; None: unknown."""
-        if self._sender is None:
-            self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
+            if self._sender is None:
+                self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             with self._address(name) as address:
                 self._sender.sendto(b"!", socket.MSG_DONTWAIT, address)
         except OSError as error:
-            # a full queue: it has enough words to come and look
+            # a full queue: it has enough words to come and look; or we have no file number left
             return False if error.errno == errno.ECONNREFUSED else None
         return True
 
