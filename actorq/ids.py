@@ -16,7 +16,7 @@ from collections.abc import Callable
 from actorq.errors import DuplicateTaskId
 
 
-__all__ = ["MAX_ID", "CheckedIds", "uuid4", "uuid7"]
+__all__ = ["MAX_ID", "CheckedIds", "is_text", "uuid4", "uuid7"]
 
 MAX_ID = 255  #: characters of a task id
 #: Ids of a generator of your own that are remembered, to notice one that repeats itself.
@@ -84,7 +84,7 @@ class CheckedIds:
                 f"the id generator {self._name} must return a new str at each call; it returned "
                 f"{made!r}"
             )
-        if not 0 < len(made) <= MAX_ID or not _is_text(made):
+        if not 0 < len(made) <= MAX_ID or not is_text(made):
             raise ValueError(
                 f"the id generator {self._name} must return 1 to {MAX_ID} characters that UTF-8 can "
                 f"write; it returned {made[:300]!r}"
@@ -104,7 +104,8 @@ class CheckedIds:
         return getattr(self._new_id, "__qualname__", None) or repr(self._new_id)
 
 
-def _is_text(value: str) -> bool:
+def is_text(value: str) -> bool:
+    """Whether UTF-8 can write it, as whatever keeps it does: a lone surrogate it cannot."""
     try:
         value.encode()
     except UnicodeEncodeError:

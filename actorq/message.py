@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 import attrs
 
 from actorq.errors import EnvelopeError, OptionError
+from actorq.ids import is_text
 from actorq.limits import Concurrency, Pace, Permit, Rate
 from actorq.options import AckMode, TaskOptions, check_options
 from actorq.retry import RetryPolicy
@@ -156,6 +157,11 @@ def check_fields(message: TaskMessage) -> None:
     for name in ("task_id", "task_name"):
         if not getattr(message, name):
             raise EnvelopeError(f"a task message needs a {name}; got ''")
+        if not is_text(getattr(message, name)):
+            raise EnvelopeError(
+                f"a task message's {name} must be what UTF-8 can write; got "
+                f"{getattr(message, name)!r}"
+            )
     _check_moment({"eta": message.eta}, "eta")
     _check_moment({"enqueued_at": message.enqueued_at}, "enqueued_at")
     options = message.options

@@ -17,6 +17,7 @@ from actorq.errors import (
     SystemClosed,
 )
 from actorq.handle import TaskHandle, ask_again
+from actorq.ids import is_text
 from actorq.job import Job, current_slot
 from actorq.message import TaskId, TaskMessage
 from actorq.progress import TaskProgress
@@ -274,6 +275,12 @@ class Operations:
 def _check_name(queue: str, what: str) -> None:
     if not isinstance(queue, str) or not queue:
         raise TypeError(f"{what}() expects the name of a queue, such as 'default'; got {queue!r}")
+    _check_text(queue, what)
+
+
+def _check_text(text: str, what: str) -> None:
+    if not is_text(text):
+        raise ValueError(f"{what}() expects what UTF-8 can write; got {text!r}")
 
 
 def _check_filters(task: object, queue: str | None, what: str) -> None:
@@ -295,6 +302,7 @@ def _check_limit(limit: int, what: str) -> None:
 def _check_id(task_id: TaskId, what: str) -> None:
     if not isinstance(task_id, str):
         raise TypeError(f"{what}() expects the id of a task, a str; got {task_id!r}")
+    _check_text(task_id, what)
 
 
 def _chosen(task_ids: Iterable[TaskId] | None, what: str) -> tuple[TaskId, ...] | None:

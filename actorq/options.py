@@ -15,6 +15,7 @@ from typing import Any, Literal, TypedDict
 import attrs
 
 from actorq.errors import NotSerializable, OptionError, UnknownOption
+from actorq.ids import is_text
 from actorq.limits import Concurrency, Rate
 from actorq.retry import RetryPolicy
 from actorq.schedule import At, Cron, Every
@@ -252,6 +253,8 @@ def _labels(value: object) -> dict[str, Any]:
 def _task_id(value: object) -> str | None:
     if value is not None and (not isinstance(value, str) or not 0 < len(value) <= 255):
         raise OptionError(f"task_id expects a string of 1 to 255 characters; got {value!r}")
+    if value is not None and not is_text(value):
+        raise OptionError(f"task_id expects characters that UTF-8 can write; got {value!r}")
     return value
 
 
@@ -284,6 +287,8 @@ def _executor(value: object) -> str:
 def _queue(value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= 255:
         raise OptionError(f"queue expects a name of 1 to 255 characters; got {value!r}")
+    if not is_text(value):
+        raise OptionError(f"queue expects characters that UTF-8 can write; got {value!r}")
     return value
 
 
@@ -347,6 +352,10 @@ def _max_deliveries(value: object) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise OptionError(f"max_deliveries expects a whole number >= 1; got {value!r}")
+    if value >= 1 << 63:  # as with priority
+        raise OptionError(
+            f"max_deliveries expects a whole number of at most 64 bits; got {value!r}"
+        )
     return value
 
 

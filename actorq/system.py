@@ -43,6 +43,7 @@ from actorq.errors import (
     TaskDefinitionError,
 )
 from actorq.handle import TaskHandle, ask_again
+from actorq.ids import is_text
 from actorq.job import current_slot
 from actorq.kernel import Kernel, open_kernel
 from actorq.lifespan import BOTH, SystemRole
@@ -218,6 +219,10 @@ class System(Composition, Operations, Kernel):
         """
         if not isinstance(task_id, str):
             raise TypeError(f"handle() expects the id of a task, a str; got {task_id!r}")
+        if not is_text(task_id):
+            raise ValueError(
+                f"handle() expects the id of a task, which UTF-8 can write; got {task_id!r}"
+            )
         if task is not None and not isinstance(task, Task):
             raise TypeError(f"handle() expects a task made with @actorq.task; got {task!r}")
         return TaskHandle(self, task_id, task, known=False)
