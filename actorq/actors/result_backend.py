@@ -703,11 +703,13 @@ class ResultBackend(Actor[ResultMessage]):
         found = self._desk.logs.get(task_id)
         if found is not None:
             update = found.after(message.after)
-            if update is not None or found.ended:
+            if update is not None:
                 return update
+            if found.ended:
+                return await self._last_progress(message)
         changes = self._changes
         if live is False or await self._is_ready(task_id) or await self.why_gone(task_id):
-            return None
+            return await self._last_progress(message)
         if live is None or not self._is_certain(message.doubts):
             if live is None and self._known_doubts.get(task_id) is not None:
                 return None
@@ -720,6 +722,17 @@ class ResultBackend(Actor[ResultMessage]):
         if self._changes != changes or (behind and self._listens):
             self._look_again()
         return None
+
+    async def _last_progress(self, message: NextProgress) -> tuple[int, TaskProgress] | None:
+        """What was reported elsewhere just before the end, whose word came first, if ever."""
+        if not self._listens:
+            return None
+        self._desk.readers.setdefault(message.task_id, [])
+        await self._take_news()
+        if not self._desk.readers.get(message.task_id, True):
+            del self._desk.readers[message.task_id]
+        found = self._desk.logs.get(message.task_id)
+        return None if found is None else found.after(message.after)
 
     # --- results that may never come ---
 

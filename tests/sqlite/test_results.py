@@ -15,7 +15,15 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actorq import ResultBackend, SQLiteResultBackend, SQLiteStorage, TaskProgress, TaskResult
+import actorq
+from actorq import (
+    ResultBackend,
+    SQLiteBroker,
+    SQLiteResultBackend,
+    SQLiteStorage,
+    TaskProgress,
+    TaskResult,
+)
 from actorq.engines.sqlite import result_rows
 from actorq.engines.sqlite.result_rows import Keeping, Row
 from actorq.engines.sqlite.schema import migrate, migrations
@@ -351,3 +359,27 @@ def test_a_damaged_result_is_told_to_who_waits(path: Path) -> None:
                 await users.get("a")
 
     run_in_real_time(main)
+
+
+async def test_the_last_progress_reaches_who_follows_from_another_process(tmp_path: Path) -> None:
+    """However soon the end comes after it, and however late it is asked for."""
+    worker, client = SQLiteBroker(tmp_path / "q.db"), SQLiteBroker(tmp_path / "q.db")
+
+    @worker.task(name="steps")
+    async def steps(ctx: actorq.Context = actorq.Depends()) -> None:
+        for step in (1, 2, 3):
+            await ctx.set_progress(actorq.TaskProgress(progress=step / 3))
+
+    @client.task(name="steps")
+    async def steps_elsewhere() -> None:
+        raise NotImplementedError
+
+    async with (
+        actorq.open_system(worker, role="worker"),
+        actorq.open_system(client, role="client") as sys,
+    ):
+        handle, heard = await sys.enqueue(steps_elsewhere), []
+        async for update in handle.progress():
+            heard.append(update.progress)
+            await handle.wait_result()  # who follows is slow
+        assert heard[-1] == 1.0
