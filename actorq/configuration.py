@@ -315,7 +315,7 @@ class Configuration:
         """The open system of this broker; `SystemClosed` if there is none."""
         if self._system is None or not self._system.is_open:
             raise SystemClosed(
-                "this broker's system is not open; enqueue inside "
+                "this broker's system is not open (yet); enqueue inside "
                 "`async with actorq.open_system(broker):`"
             )
         return self._system

@@ -449,6 +449,7 @@ class System(Composition, Operations, Kernel):
 
     def _wire(self) -> None:
         """The cells exist as soon as the tree is built, before anything runs."""
+        self._broker._system = self  # not sooner: who enqueues by it needs them
         self.wiring.results = self.actor("results")
         self.wiring.broker = self.actor("broker")
         self.wiring.middleware = self.actor("middleware")
@@ -620,7 +621,6 @@ async def open_system(
     opened = False
     try:
         async with broker.lifespan.run(broker.state, roles):
-            broker._system = system
             try:
                 async with open_kernel(
                     system,

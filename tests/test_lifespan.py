@@ -385,3 +385,36 @@ def test_nothing_begins_in_a_scope_that_is_cancelled_already() -> None:
 
     simulate(main)
     assert called == []
+
+
+async def test_who_enqueues_while_the_system_opens_is_told_or_accepted() -> None:
+    """At every step of it: `SystemClosed` until there is somebody who takes it, and then it is run."""
+    broker, refused = InMemoryBroker(), 0
+
+    @broker.task
+    async def double(n: int) -> int:
+        return 2 * n
+
+    handles = []
+
+    @asynccontextmanager
+    async def life(state: State) -> AsyncIterator[None]:
+        async def early() -> None:
+            nonlocal refused
+            while not handles:
+                try:
+                    handles.append(await double.kiq(21))
+                except actorq.SystemClosed:
+                    refused += 1
+                    await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(early)
+            yield
+
+    broker.with_lifespan(life)
+    async with open_system(broker):
+        while not handles:
+            await trio.lowlevel.checkpoint()
+        assert await handles[0].result() == 42
+    assert refused
