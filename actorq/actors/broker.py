@@ -430,11 +430,15 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
                 if verdict is True and settlement.outcome is not None
             ]
         )
-        if stored:
-            try:
-                self._wiring.results.tell_nowait(ResultsStored(stored))
-            except (MailboxFull, ActorStopped):
-                log.debug("%d waiters are woken by the storage itself", len(stored))
+        if not stored:
+            return
+        news = ResultsStored(stored)
+        try:
+            self._wiring.results.tell_nowait(news)
+        except MailboxFull:  # nobody else says it in this process
+            self.start_soon(self._wiring.results.tell, news, name="broker: tell of results")
+        except ActorStopped:
+            log.debug("nobody waits for %d results any more", len(stored))
 
     # --- an engine that cannot ---
 

@@ -27,8 +27,9 @@ from actorq import (
 from actorq.engines.sqlite import result_rows
 from actorq.engines.sqlite.result_rows import Keeping, Row
 from actorq.engines.sqlite.schema import migrate, migrations
-from actorq.errors import ResultGetError, StaleResult
-from actorq.protocol import Outcome, WaitResult
+from actorq.errors import MailboxFull, ResultGetError, StaleResult
+from actorq.protocol import Outcome, ResultsStored, WaitResult
+from actorq.ref import ActorRef
 from actorq.testing.contracts.real_time import let_pass, run_in_real_time
 from actorq.testing.contracts.result_users import Waiter, open_results
 from actorq.testing.contracts.results import ResultBackendContract
@@ -45,6 +46,12 @@ T = TypeVar("T")
 def in_folder(folder: Path) -> ResultBackend:
     """Fast: the contract kills no machine."""
     return SQLiteResultBackend(SQLiteStorage(folder / "results.db", synchronous="off"))
+
+
+@actorq.task
+async def double(number: int) -> int:
+    """For a result."""
+    return 2 * number
 
 
 class TestSQLiteResultBackend(ResultBackendContract):
@@ -383,3 +390,26 @@ async def test_the_last_progress_reaches_who_follows_from_another_process(tmp_pa
             heard.append(update.progress)
             await handle.wait_result()  # who follows is slow
         assert heard[-1] == 1.0
+
+
+@pytest.mark.promise(43)
+async def test_a_full_mailbox_loses_no_word_of_a_result(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """43: the broker stores results with the settlements; the backend's listener is not told of it."""
+    broker = SQLiteBroker(path, synchronous="off")
+    tell_nowait, refused = ActorRef.tell_nowait, 0
+
+    def full_once(ref: ActorRef[Any], message: Any) -> None:
+        nonlocal refused
+        if isinstance(message, ResultsStored) and not refused:
+            refused += 1
+            raise MailboxFull("results", 10_000, message)
+        tell_nowait(ref, message)
+
+    monkeypatch.setattr(ActorRef, "tell_nowait", full_once)
+    async with actorq.open_system(broker) as system:
+        task = await system.enqueue(double, 2)
+        with trio.fail_after(5):
+            assert await task.result() == 4
+    assert refused
