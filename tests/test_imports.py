@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+import actorq
+
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "actorq"
@@ -258,11 +260,20 @@ def test_import_actorq_brings_only_what_it_needs() -> None:
     assert "actorq.system" in brought
     assert not [one for one in brought if one.startswith("actorq.testing")]
     heads = {one.split(".")[0] for one in brought if not one.startswith("_")}
-    assert not heads & {"asyncio", "hypothesis", "pytest", "cronsim"}
+    assert not heads & {"asyncio", "hypothesis", "pytest", "cronsim", "sqlite3"}
+    assert not [one for one in brought if one.startswith(("actorq.cli", "actorq.engines.sqlite"))]
     # the core's four packages, and what cattrs and trio-util need themselves
     needed = {"trio", "trio_util", "async_generator"}
     needed |= {"attr", "attrs", "cattr", "cattrs", "typing_extensions"}
     assert heads - {"actorq"} - sys.stdlib_module_names <= needed
+
+
+def test_all_that_is_exported_is_there() -> None:
+    """What is imported later, too; a slip in a name is told as Python does."""
+    assert set(actorq.__all__) <= set(dir(actorq))
+    assert all(hasattr(actorq, name) for name in actorq.__all__)
+    with pytest.raises(AttributeError, match="module 'actorq' has no attribute 'SQLBroker'"):
+        _ = actorq.SQLBroker  # type: ignore[attr-defined]
 
 
 def test_the_reader_of_imports_sees_what_it_should(tmp_path: Path) -> None:
