@@ -395,7 +395,7 @@ async def test_who_enqueues_while_the_system_opens_is_told_or_accepted() -> None
     async def double(n: int) -> int:
         return 2 * n
 
-    handles = []
+    handles: list[actorq.TaskHandle[int]] = []
 
     @asynccontextmanager
     async def life(state: State) -> AsyncIterator[None]:
