@@ -147,14 +147,15 @@ def _configured() -> str | None:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:  # that of TOML, and of Unicode
         raise CommandError(
             f"cannot read {path.resolve()}: {error}",
             f"mend it, or name the broker with --broker or {VARIABLE}",
             exit_code=exits.USAGE,
         ) from None
-    section = settings.get("tool", {}).get("actorq", {})
-    name = section.get("broker")
+    name: object = settings
+    for key in ("tool", "actorq", "broker"):
+        name = name.get(key) if isinstance(name, dict) else None
     if name is not None and not isinstance(name, str):
         raise CommandError(
             f'{path.resolve()}: tool.actorq.broker expects a string such as "module:broker"; '

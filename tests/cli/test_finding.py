@@ -105,6 +105,10 @@ def test_a_configuration_that_cannot_be_read(folder: Path) -> None:
     assert "pyproject.toml" in refused(None).message
     (folder / "pyproject.toml").write_text("[tool.actorq]\nbroker = 3\n")
     assert "got 3" in refused(None).message
+    (folder / "pyproject.toml").write_bytes(b"\xff")
+    assert "cannot read" in refused(None).message
+    (folder / "pyproject.toml").write_text("tool = 3\n")
+    assert refused(None).message == "no broker is named"
 
 
 def test_help_imports_no_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -213,8 +214,14 @@ print("orphan", subprocess.check_output("sleep 0.3 >/dev/null & echo $!", shell=
 
 async def test_a_readiness_file_is_there_while_all_are_ready(folder: Path) -> None:
     """For probes."""
-    ready = folder / "ready"
+    (rest := folder / "rest").mkdir()
+    ready = rest / "ready"
+    ready.touch()  # a parent that was killed has left it
+    (folder / "jobs.py").write_text(
+        f"import os\nprint('there:', os.path.exists({str(ready)!r}))" + ALONE
+    )
     async with running(folder, *WORKER, "--ready-file", str(ready)) as program:
+        await program.says("there: False")
         await program.event("ready")
         assert ready.exists()
         os.kill((await program.event("started"))["pid"], KILL)
@@ -224,6 +231,21 @@ async def test_a_readiness_file_is_there_while_all_are_ready(folder: Path) -> No
         program.signal(TERM)
         assert await program.end() == exits.OK
         assert not ready.exists()
+
+
+async def test_a_readiness_file_that_cannot_be(folder: Path) -> None:
+    """Is a usage error; one that cannot be any more brings nobody down."""
+    async with running(folder, *WORKER, "--ready-file", "nowhere/ready") as program:
+        assert await program.end() == exits.USAGE
+        assert program.err.seen[-1].startswith("error: --ready-file: ")
+    (rest := folder / "rest").mkdir()
+    async with running(folder, *WORKER, "--ready-file", str(rest / "ready")) as program:
+        await program.event("ready")
+        shutil.rmtree(rest)
+        os.kill((await program.event("started"))["pid"], KILL)
+        await program.event("started", nth=2)
+        program.signal(TERM)
+        assert await program.end() == exits.OK
 
 
 async def test_systemd_is_told(folder: Path) -> None:

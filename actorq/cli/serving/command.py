@@ -85,7 +85,10 @@ def serve(name: str, plan: Plan, output: Output, watch: Watch | None = None) -> 
             "on Windows, open the system in a program of yours: `actorq.open_system(broker, role=...)`",
             exit_code=exits.USAGE,
         )
-    parent = Parent(plan, Journal(name, output))
+    try:
+        parent = Parent(plan, Journal(name, output))
+    except OSError as error:
+        raise CommandError(f"--ready-file: {error}", exit_code=exits.USAGE) from None
 
     def note(number: int, _: object) -> None:
         if not parent.obeys:

@@ -59,6 +59,7 @@ class Parent:
         self._running: set[Process] = set()
         self._starting = 0  #: processes that have been forked, perhaps, and are not in the set yet
         self._readiness = Readiness(len(plan.seats), plan.ready_file)
+        self._readiness.begin()
         self._incidents = Incidents(plan.intensity, plan.period)
         self._ending = trio.Event()
         self._signals = 0  #: that told us to end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -35,12 +36,20 @@ class Readiness:
             return True
         return False
 
+    def begin(self) -> None:
+        """Nobody is ready, whatever a predecessor that was killed has left; `OSError` if the file cannot
+        be."""
+        if self.file is not None:
+            self.file.touch()
+            self.file.unlink()
+
     def _show(self) -> None:
         if self._ready:
             tell_systemd("READY=1")
         if self.file is None:
             return
-        if self._ready:
-            self.file.touch()
-        else:
-            self.file.unlink(missing_ok=True)
+        with suppress(OSError):  # its folder is gone, or the disk is full: who probes sees none
+            if self._ready:
+                self.file.touch()
+            else:
+                self.file.unlink(missing_ok=True)
