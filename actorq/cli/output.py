@@ -102,8 +102,8 @@ class Output:
         with console.capture() as written:
             console.print(*renderables, sep="\n")
         # tables fill their columns with spaces, the last one too
-        sys.stdout.write("\n".join([line.rstrip(" ") for line in written.get().split("\n")]))
-        sys.stdout.flush()
+        self.stream.write("\n".join([line.rstrip(" ") for line in written.get().split("\n")]))
+        self.stream.flush()
 
     def lines(self, values: Iterable[Any]) -> None:
         """Many at once."""
