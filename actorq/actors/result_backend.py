@@ -19,6 +19,7 @@ import attrs
 from actorq.actor import Actor
 from actorq.capability import Capability
 from actorq.errors import (
+    EngineUnavailable,
     ResultBackendError,
     ResultGetError,
     ResultIsReadyError,
@@ -449,10 +450,13 @@ class ResultBackend(Actor[ResultMessage]):
         except ResultBackendError:
             raise
         except Exception as error:
-            log.exception("%s failed for task %s", type(self).__name__, task_id)
-            raise kind(
+            failure = kind(
                 f"{type(self).__name__} failed for task {task_id!r}: {type(error).__name__}: {error}"
-            ) from error
+            )
+            # that the engine is unavailable says all; a stack each time would hide it
+            stack = None if isinstance(error, EngineUnavailable) else error
+            log.exception("%s", failure, exc_info=stack)
+            raise failure from error
 
     # --- what other processes store ---
 

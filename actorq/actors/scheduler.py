@@ -25,6 +25,7 @@ from actorq.errors import (
     ArgumentsError,
     DuplicateTask,
     DuplicateTaskId,
+    EngineUnavailable,
     NotSerializable,
     OptionError,
     Reject,
@@ -145,6 +146,9 @@ class Scheduler(Actor[TaskAdded]):
             desk.woken = trio.Event()  # before we look: what changes meanwhile wakes us again
             try:
                 await self._refresh(desk)
+            except EngineUnavailable as why:
+                failures += 1
+                log.warning("%s does not answer; its known schedules go on: %s", desk.name, why)
             except Exception:
                 failures += 1
                 log.exception("%s does not answer; its known schedules go on", desk.name)
@@ -325,6 +329,9 @@ async def _until_done(work: Callable[[], Awaitable[T]], complaint: str) -> T:
             return await work()
         except SystemClosed:  # the end is near, and it is not ours to log
             failures += 1
+        except EngineUnavailable as why:  # it says what and why: a stack each time would hide it
+            failures += 1
+            log.warning("%s; tried again in %g s: %s", complaint, _pause(failures), why)
         except Exception:
             failures += 1
             log.exception("%s; tried again in %g s", complaint, _pause(failures))

@@ -16,6 +16,7 @@ import pytest
 import trio
 
 import actorq
+from actorq.actors import scheduler
 from actorq.engines.sqlite import connection as connections
 from actorq.engines.sqlite import troubles
 from actorq.engines.sqlite.committer import Committer
@@ -282,8 +283,11 @@ async def test_a_short_lock_is_waited_for(path: Path, made: SQLiteStorage) -> No
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced", "emptied", "robbed"])
-async def test_a_file_that_goes_away_is_noticed(path: Path, made: SQLiteStorage, how: str) -> None:
-    """31. Nothing is written into a file that nobody will ever open again."""
+async def test_a_file_that_goes_away_is_noticed(
+    path: Path, made: SQLiteStorage, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """31. Nothing is written into a file that nobody will ever open again, and the log is not filled."""
+    caplog.set_level("INFO", logger="actorq")
     await made.open()
     await made.write(row(1, 1))
     if how in ("emptied", "robbed"):
@@ -305,6 +309,7 @@ async def test_a_file_that_goes_away_is_noticed(path: Path, made: SQLiteStorage,
     with pytest.raises(EngineUnavailable, match=rf"{how}.*backup"):
         await made.read(_count)
     await made.close()
+    assert caplog.text.count("no checkpoint") <= 1
     if how == "deleted":
         assert not path.exists()
 
@@ -325,6 +330,25 @@ async def test_a_file_that_goes_away_is_told_to_who_listens(
             await told.wait()
         nursery.cancel_scope.cancel()
     await storage.close()
+
+
+async def test_a_scheduler_whose_file_went_away_says_so_in_a_line(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each time that it tries again: what is wrong, and no stack to hide it."""
+    caplog.set_level("INFO", logger="actorq")
+    left = [EngineUnavailable("queue.db: the file was deleted"), RuntimeError("a mistake")]
+
+    async def work() -> str:
+        if left:
+            raise left.pop(0)
+        return "done"
+
+    assert await scheduler._until_done(work, "it announces nothing") == "done"
+    line, with_stack = caplog.records
+    assert line.getMessage().endswith("tried again in 1 s: queue.db: the file was deleted")
+    assert not line.exc_info
+    assert with_stack.exc_info
 
 
 async def test_a_file_that_was_moved_away_and_back_is_the_same(

@@ -101,6 +101,7 @@ class Committer:
     _looked: float = 0.0
     _recheck_at: float = 0.0
     _data_version: int = -1
+    _hindrance: str = ""  #: why the last checkpoint was not made
     _closing: bool = False
 
     # --- the thread's life ---
@@ -279,9 +280,13 @@ class Committer:
             if self.tidy or self._checkpoints.due():
                 self.tidy = False
                 self._checkpoints.make(connection)
+                self._hindrance = ""
         except (sqlite3.Error, OSError) as why:  # the log grows; nothing is lost
             self._undo(why)
-            log.warning("%s: no checkpoint: %s", self.path, explained(why, self.path))
+            said = str(explained(why, self.path))
+            if said != self._hindrance:  # tried after each step: it is told once
+                log.warning("%s: no checkpoint: %s", self.path, said)
+            self._hindrance = said
 
     def _undo(self, error: Exception) -> None:
         connection = self._connection

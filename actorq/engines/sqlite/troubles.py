@@ -22,6 +22,8 @@ REMOTE: Final = frozenset(
 )
 #: Where WAL's write lock lies in the `-shm` file: byte 120, by SQLite's file format.
 WRITE_LOCK: Final = "120"
+#: Characters of another process's command line.
+SHOWN: Final = 200
 
 
 class Uncertain(Exception):
@@ -191,7 +193,7 @@ def _process(pid: int) -> str:
         )
     except OSError:
         return f"process {pid}"
-    return f"process {pid}: {command.strip()[:80]}"
+    return f"process {pid}: {command.strip()[:SHOWN]}"
 
 
 def locked_too_long(path: Path, since: float, seconds: float) -> EngineUnavailable:
