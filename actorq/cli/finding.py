@@ -21,6 +21,7 @@ from actorq.actors.broker import Broker
 from actorq.cli import exits
 from actorq.cli.output import CommandError
 from actorq.cli.words import a
+from actorq.task import Task
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -84,11 +85,15 @@ def find_broker(said: str | None = None) -> Broker:
         raise CommandError(
             f"{name!r} is {a(type(found).__name__)}; a broker was expected, such as "
             f'SQLiteBroker("queue.db")',
-            *([f"if it makes one: `broker = {attribute}()` in that module"] * callable(found)),
+            *([f"if it makes one: `broker = {attribute}()` in that module"] * _may_make_one(found)),
             there,
             exit_code=exits.USAGE,
         )
     return found
+
+
+def _may_make_one(found: object) -> bool:
+    return callable(found) and not isinstance(found, Task)
 
 
 def import_module(name: str, what: str) -> Any:

@@ -21,10 +21,8 @@ import trio
 
 
 HERE = Path(__file__).parent
-PACKAGES = (
-    HERE,
-    HERE.parent.parent,
-)  # `jobs` and the like, and actorq itself if it is not installed
+#: `jobs` and the like, and actorq itself if it is not installed
+PACKAGES = (HERE, HERE.parent.parent)
 
 
 async def main(port: int, processes: int) -> int:

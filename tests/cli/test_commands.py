@@ -188,6 +188,15 @@ def test_a_backup_while_workers_go_on(shop: Shop) -> None:
     assert "cannot" in shop("backup", "no/such/folder.db", code=exits.FAILED).err
 
 
+def test_a_dead_letter_that_is_not_there(shop: Shop) -> None:
+    """Why, and the command that lists them, not the Python that does."""
+    for command in ("show", "replay"):
+        told = shop("dead", command, "nobody", code=exits.NOT_FOUND).err
+        assert told.count("was replayed or purged") == 1
+        assert "actorq dead list" in told
+        assert "sys." not in told
+
+
 def test_a_backup_that_fails_takes_nothing_away(shop: Shop) -> None:
     """Neither the queue, though --force is said of its own file, nor the older backup."""
     shop.enqueue("shop_of_a_test:add", "--arg", "1", "--id", "kept")

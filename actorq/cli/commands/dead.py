@@ -181,7 +181,7 @@ def _asked(broker: str | None, question: Any) -> Any:
     except DeadTaskNotFound as error:
         raise CommandError(
             str(error).partition(";")[0],  # then it says how to list them in Python
-            "it did not fail for good, or was replayed or purged; `actorq dead list` lists them",
+            "`actorq dead list` lists them",
             exit_code=exits.NOT_FOUND,
         ) from None
 
