@@ -28,3 +28,10 @@ class TestSQLite(BrokerContract):
         """Its thread is gone; what it has committed stays."""
         assert isinstance(broker, actorq.SQLiteBroker)
         broker.storage.die()
+
+
+def test_it_shows_its_file(tmp_path: Path) -> None:
+    """In a log, and at a prompt."""
+    assert (
+        repr(actorq.SQLiteBroker(tmp_path / "album.db")) == f"<SQLiteBroker: {tmp_path}/album.db>"
+    )

@@ -387,6 +387,9 @@ class SQLiteBroker(Enqueuing, Broker):
         """Whether any job is leased, in any process."""
         return self._mirror.view is not None and self._mirror.view.leased
 
+    def __repr__(self) -> str:
+        return f"<SQLiteBroker: {self.storage.path}>"
+
     # --- sessions ---
 
     async def open_session(self, worker: str, now: float, queues: QueueChoice | None = None) -> int:
