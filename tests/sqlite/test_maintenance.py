@@ -12,7 +12,7 @@ import pytest
 import trio
 
 import actorq
-from actorq.engines.sqlite import committer, maintenance
+from actorq.engines.sqlite import maintenance, rounds
 from actorq.engines.sqlite.storage import SQLiteStorage
 from actorq.errors import EngineUnavailable
 
@@ -225,7 +225,7 @@ async def test_many_free_pages_are_given_back_unasked(
     """Each time it looks round, a slice."""
     monkeypatch.setattr(maintenance, "SLICE", 100)
     monkeypatch.setattr(
-        committer, "give_back", lambda connection: maintenance.give_back(connection, 100)
+        rounds, "give_back", lambda connection: maintenance.give_back(connection, 100)
     )
     storage = SQLiteStorage(path, recheck=0.01)
     await storage.open()

@@ -129,6 +129,25 @@ async def test_an_idle_storage_stays_idle(path: Path) -> None:
     await storage.close()
 
 
+async def test_who_had_it_open_before_the_machine_started_anew_is_forgotten(path: Path) -> None:
+    """29. It left no socket by which to find it; what it held is free, known or not."""
+    storage = SQLiteStorage(path)
+    await storage.open()
+
+    def of_another_boot(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            "insert into actorq_peers (peer, boot, pid, since) values ('old', 'the last one', 1, 0)"
+        )
+
+    await storage.write(of_another_boot)
+    assert await storage.dead_peers(["old"]) == {"old"}
+    await storage.close()
+    await storage.open()
+    assert [each.peer for each in (await storage.information()).peers] == [storage.peer]
+    assert await storage.dead_peers(["old"]) == {"old"}
+    await storage.close()
+
+
 async def test_a_killed_process_is_known_to_be_dead(path: Path) -> None:
     """29. By the refusal of its socket: nobody has to wait for its lease to run out."""
     storage = SQLiteStorage(path, recheck=0.02)

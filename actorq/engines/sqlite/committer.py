@@ -24,8 +24,8 @@ import trio
 
 from actorq.engines.sqlite.checkpoint import Checkpoints
 from actorq.engines.sqlite.connection import Synchronous, begin, connect, patiently
-from actorq.engines.sqlite.maintenance import give_back, has_many_free
 from actorq.engines.sqlite.peers import Peers
+from actorq.engines.sqlite.rounds import Round
 from actorq.engines.sqlite.schema import Migration, migrate, newer, version_of
 from actorq.engines.sqlite.troubles import Identity, Uncertain, explained, spoils_connection
 from actorq.errors import EngineUnavailable
@@ -75,9 +75,9 @@ class Committer:
 
     path: Path
     synchronous: Synchronous
-    recheck: float
     migrations: Callable[[], Sequence[Migration]]
     peers: Peers
+    _round: Round
     #: Has the event loop call something; raises `trio.RunFinishedError`.
     tell: Callable[[Callable[[], object]], None]
     #: Called there after each transaction: what was done, and what was touched.
@@ -99,8 +99,6 @@ class Committer:
     _checkpoints: Checkpoints = attrs.Factory(lambda self: Checkpoints(self.path), takes_self=True)
     _synced: bool = True  #: the connection's commits wait for the disk, if they ever do
     _looked: float = 0.0
-    _recheck_at: float = 0.0
-    _data_version: int = -1
     _hindrance: str = ""  #: why the last checkpoint was not made
     _closing: bool = False
 
@@ -154,7 +152,7 @@ class Committer:
             return None
         due = [keep.due for keep in self.keeps]
         if self.watched:
-            due.append(self._recheck_at)
+            due.append(self._round.due)
         return max(0.0, min(due) - time.monotonic())
 
     def _leave(self) -> None:
@@ -165,9 +163,8 @@ class Committer:
                 connection.execute("delete from actorq_peers where peer = ?", (self.peers.me,))
                 connection.execute("commit")
             except (sqlite3.Error, EngineUnavailable) as why:
-                log.debug(
-                    "%s: could not sign off: %s", self.path, why
-                )  # its socket is shut: that tells
+                # its socket is shut: that tells
+                log.debug("%s: could not sign off: %s", self.path, why)
         self._checkpoints.close(connection)
 
     def _is_there(self) -> bool:
@@ -321,8 +318,7 @@ class Committer:
             connection.close()
             raise
         self._connection, self._synced = connection, True
-        self._data_version = _data_version(connection)
-        self._recheck_at = time.monotonic() + self._interval()
+        self._round.begin_with(connection)
         return connection
 
     def _check(self, *, quick: bool = False) -> None:
@@ -339,12 +335,9 @@ class Committer:
             if now >= keep.due:
                 keep.due = now + keep.every
                 self._keep(keep, now)
-        if self.watched and now >= self._recheck_at:
-            self._recheck_at = now + self._interval()
+        if self.watched and now >= self._round.due:
+            self._round.put_off()
             self._look_round()
-
-    def _interval(self) -> float:
-        return self.recheck if self.peers.push else self.recheck / 10
 
     def _keep(self, keep: Keep, now: float) -> None:
         if now - self.turned > keep.bound:
@@ -372,18 +365,7 @@ class Committer:
         try:
             self._check()
             connection = self._connection or self._open()
-            version = _data_version(connection)
-            changed = version != self._data_version
-            self._data_version = version
-            if dead := self.peers.look_for_dead():
-                begin(connection, self.path)
-                self.peers.forget(connection, dead)
-                connection.execute("commit")
-                changed = True
-            if has_many_free(connection):
-                begin(connection, self.path)
-                give_back(connection)
-                connection.execute("commit")
+            changed = self._round.made(connection)
             self._tidy()  # others' transactions, in which there are no checkpoints, make the log long
         except Exception as error:  # noqa: BLE001 - who looks is told
             self._undo(error)
@@ -391,11 +373,6 @@ class Committer:
             changed = True
         if changed:
             self.tell(self.look)
-
-
-def _data_version(connection: sqlite3.Connection) -> int:
-    """Another one when another connection has committed."""
-    return int(connection.execute("pragma data_version").fetchone()[0])
 
 
 _NOTHING: Final = Work(lambda _: None, None, writes=False, synced=False)  # type: ignore[arg-type]

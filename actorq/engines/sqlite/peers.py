@@ -93,7 +93,9 @@ class Peers:
     def sign_on(self, connection: sqlite3.Connection) -> None:
         """Be known as living; in the transaction that is open."""
         now = time.time()
-        connection.execute("delete from actorq_peers where died < ?", (now - DEAD_KEPT,))
+        connection.execute(  # who is not there is as dead as who was of an earlier boot
+            "delete from actorq_peers where died < ? or boot <> ?", (now - DEAD_KEPT, boot_id())
+        )
         connection.execute(
             "insert or replace into actorq_peers (peer, boot, pid, since) values (?, ?, ?, ?)",
             (self.me, boot_id(), os.getpid(), now),

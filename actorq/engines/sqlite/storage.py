@@ -32,6 +32,7 @@ from actorq.engines.sqlite.maintenance import (
     problems_of,
 )
 from actorq.engines.sqlite.peers import Peers, dead_among
+from actorq.engines.sqlite.rounds import Round
 from actorq.engines.sqlite.schema import Migration
 
 
@@ -153,7 +154,7 @@ class SQLiteStorage:
         return Committer(
             path=self.path,
             synchronous=self.synchronous,
-            recheck=self.recheck,
+            round=Round(self.path, self.recheck, self._peers),
             migrations=type(self).migrations,
             peers=self._peers,
             tell=self._tell,
@@ -190,9 +191,8 @@ class SQLiteStorage:
         gate = self._committer.gate
 
         def abort(_: Callable[[], Any]) -> trio.lowlevel.Abort:
-            with (
-                gate
-            ):  # milliseconds at most: a step that is given up on its way would be half known
+            # for milliseconds at most: a step that is given up on its way would be half known
+            with gate:
                 work.given_up = not work.begun
             return trio.lowlevel.Abort.SUCCEEDED if work.given_up else trio.lowlevel.Abort.FAILED
 
