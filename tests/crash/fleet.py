@@ -124,6 +124,8 @@ class Fleet:
             status = await member.process.wait()
             # before it is up it has no ear for signals
             ends = {0} if self.journal.said("up", member.pid) else {0, -signal.SIGTERM}
+            if member.role == "worker":
+                ends.add(-signal.SIGKILL)  # its last commit was the one to die in
             assert status in ends, f"{member.role} {member.pid} ended with {status}"
 
     def client(self) -> actorq.SQLiteBroker:
@@ -149,10 +151,6 @@ class Fleet:
             await member.process.wait()
         finally:
             member.died = time.monotonic_ns()
-            if member.killed is None and member.process.returncode == -signal.SIGKILL:
-                # by its own hand; it has said so before
-                said = self.journal.said("dying", member.pid)
-                member.killed = said[-1].at if said else None
 
     async def __aenter__(self) -> Self:
         return self

@@ -109,6 +109,9 @@ class Judge:
         self.results = results
         self.runs = executions(self.entries)
         self.members: dict[int, Death] = {**{each.pid: each for each in fleet.members}, **others}
+        for entry in self.entries:
+            if entry.what == "dying" and self.members[entry.pid].killed is None:
+                self.members[entry.pid].killed = entry.at  # by its own hand, right after
         self.accepted = {
             task_id: entry.words[1]
             for entry in self.entries
