@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import queue
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 import outcome
@@ -24,6 +22,7 @@ import trio
 
 from actorq.engines.sqlite.checkpoint import Checkpoints
 from actorq.engines.sqlite.connection import Synchronous, begin, connect, patiently
+from actorq.engines.sqlite.inbox import Inbox, Step, Work
 from actorq.engines.sqlite.peers import Peers
 from actorq.engines.sqlite.rounds import Round
 from actorq.engines.sqlite.schema import Migration, migrate, newer, version_of
@@ -36,27 +35,11 @@ log = logging.getLogger("actorq.sqlite")
 #: What somebody may want to hear of: tasks that came or may be claimed; tasks that ended, or are to;
 #: results and progress; schedules; that somebody looks at the workers' lines; those lines.
 Topic: TypeAlias = Literal["tasks", "ends", "results", "schedules", "looks", "lines"]
-Step: TypeAlias = Callable[[sqlite3.Connection], Any]
 
-#: Steps in one transaction, at most.
-MOST: Final = 512
 #: Seconds after which it is looked at the file more closely, and before reading, too.
 LOOK: Final = 0.2
 #: Seconds to wait for the write lock in order to say that we leave: our shut socket tells it too.
 FAREWELL: Final = 1.0
-
-
-@attrs.define(eq=False)
-class Work:
-    """One step, and who waits for it."""
-
-    step: Step
-    task: trio.lowlevel.Task
-    writes: bool
-    synced: bool  #: it has to survive a power cut, if commits do
-    begun: bool = False  #: from then on its outcome is waited for, whatever happens
-    given_up: bool = False  #: before it was begun
-    result: outcome.Outcome[Any] | None = None
 
 
 @attrs.define(eq=False)
@@ -85,8 +68,7 @@ class Committer:
     #: Called there when other processes may have changed anything.
     look: Callable[[], None]
 
-    inbox: queue.SimpleQueue[Work | None] = attrs.field(factory=queue.SimpleQueue)
-    gate: threading.Lock = attrs.field(factory=threading.Lock)  #: who gives up, or begins, has it
+    inbox: Inbox = attrs.field(factory=Inbox)
     watched: bool = False  #: somebody listens; set by the event loop
     keeps: tuple[Keep, ...] = ()  #: set by the event loop
     turned: float = 0.0  #: when the event loop last turned, as far as is known; set there
@@ -100,15 +82,14 @@ class Committer:
     _synced: bool = True  #: the connection's commits wait for the disk, if they ever do
     _looked: float = 0.0
     _hindrance: str = ""  #: why the last checkpoint was not made
-    _closing: bool = False
 
     # --- the thread's life ---
 
     def run(self, ended: Callable[[], object]) -> None:
-        """Until None is in the inbox, or the event loop is gone."""
+        """Until the inbox is closed, or the event loop is gone."""
         try:
-            while not (self._closing or self.died):
-                batch = self._next()
+            while not (self.inbox.closed or self.died):
+                batch = self.inbox.take(self._pause())
                 if batch:
                     self._do(batch)
                     self._tidy()
@@ -120,32 +101,6 @@ class Committer:
             self._leave()
             with contextlib.suppress(trio.RunFinishedError):
                 self.tell(ended)
-
-    def nudge(self) -> None:
-        """From the event loop: `watched` or `keeps` is another."""
-        self.inbox.put(_NOTHING)
-
-    def _next(self) -> list[Work]:
-        """All that is there, when there is something; nothing when it is time for something else."""
-        try:
-            first = self.inbox.get(timeout=self._pause())
-        except queue.Empty:
-            return []
-        batch: list[Work] = []
-        work: Work | None = first
-        try:
-            while True:
-                if work is None:
-                    self._closing = True
-                    break
-                if work is not _NOTHING:
-                    batch.append(work)
-                if len(batch) == MOST:
-                    break
-                work = self.inbox.get_nowait()
-        except queue.Empty:
-            pass
-        return batch
 
     def _pause(self) -> float | None:
         if not (self.watched or self.keeps):
@@ -183,12 +138,12 @@ class Committer:
             writes = any(work.writes for work in batch)
             synced = any(work.synced for work in batch)
             connection = self._begin(writes=writes, synced=synced)
-            begun = self._begun(batch)
+            begun = self.inbox.begin(batch)
             self._perform(connection, begun)
             self.commits += writes
         except Exception as error:  # noqa: BLE001 - each of them is told
             self._undo(error)
-            begun = begun or self._begun(batch)
+            begun = begun or self.inbox.begin(batch)
             for work in begun:
                 work.result = outcome.Error(explained(error, self.path))
             self.touched.clear()
@@ -196,14 +151,6 @@ class Committer:
         self.tell(lambda: self.answer(begun, touched))
         if touched:
             self.peers.ring({topic for topic, _ in touched})
-
-    def _begun(self, batch: list[Work]) -> list[Work]:
-        """Those who have not given up; from now on they wait to the end."""
-        with self.gate:
-            begun = [work for work in batch if not work.given_up]
-            for work in begun:
-                work.begun = True
-        return begun
 
     def _begin(self, *, writes: bool, synced: bool = True) -> sqlite3.Connection:
         """A connection in a transaction, in which the tables are those that we know."""
@@ -373,6 +320,3 @@ class Committer:
             changed = True
         if changed:
             self.tell(self.look)
-
-
-_NOTHING: Final = Work(lambda _: None, None, writes=False, synced=False)  # type: ignore[arg-type]

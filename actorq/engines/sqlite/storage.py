@@ -21,8 +21,9 @@ from typing import Any, TypeVar, get_args
 import trio
 
 from actorq.engines.sqlite import schema
-from actorq.engines.sqlite.committer import Committer, Keep, Topic, Work
+from actorq.engines.sqlite.committer import Committer, Keep, Topic
 from actorq.engines.sqlite.connection import Synchronous
+from actorq.engines.sqlite.inbox import Work
 from actorq.engines.sqlite.maintenance import (
     FileInformation,
     back_up,
@@ -136,7 +137,7 @@ class SQLiteStorage:
 
     async def _close(self) -> None:
         self._closes = True  # what is put in after that nobody would ever answer
-        self._committer.inbox.put(None)
+        self._committer.inbox.close()
         with trio.CancelScope(shield=True):
             await self._ended.wait()
         self._peers.sign_off()
@@ -145,7 +146,7 @@ class SQLiteStorage:
     def die(self) -> None:
         """For tests: as if the process was killed, now.  What is not committed never will be."""
         self._committer.died = True
-        self._committer.inbox.put(None)
+        self._committer.inbox.close()
         self._peers.die()
         self._users = 0
         self._token = None
@@ -188,15 +189,13 @@ class SQLiteStorage:
                 f"{self.path}: this storage is not open; `await storage.open()` first"
             )
         work = Work(step, trio.lowlevel.current_task(), writes, synced)
-        gate = self._committer.gate
+        inbox = self._committer.inbox
 
         def abort(_: Callable[[], Any]) -> trio.lowlevel.Abort:
-            # for milliseconds at most: a step that is given up on its way would be half known
-            with gate:
-                work.given_up = not work.begun
-            return trio.lowlevel.Abort.SUCCEEDED if work.given_up else trio.lowlevel.Abort.FAILED
+            given_up = inbox.give_up(work)
+            return trio.lowlevel.Abort.SUCCEEDED if given_up else trio.lowlevel.Abort.FAILED
 
-        self._committer.inbox.put(work)
+        inbox.put(work)
         done: T = await trio.lowlevel.wait_task_rescheduled(abort)
         return done
 
@@ -233,7 +232,7 @@ class SQLiteStorage:
 
     def _watch(self) -> None:
         self._committer.watched = bool(self._listeners)
-        self._committer.nudge()
+        self._committer.inbox.nudge()
 
     def _answer(self, works: Sequence[Work], touched: frozenset[tuple[Topic, object]]) -> None:
         self._committer.turned = time.monotonic()
@@ -279,7 +278,7 @@ class SQLiteStorage:
         committer = self._committer
         committer.turned = time.monotonic()
         committer.keeps = (*committer.keeps, keep)
-        committer.nudge()
+        committer.inbox.nudge()
         try:
             yield
         finally:
