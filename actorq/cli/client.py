@@ -12,7 +12,7 @@ from actorq.capability import Capability
 from actorq.cli import exits
 from actorq.cli.finding import find_broker
 from actorq.cli.output import CommandError
-from actorq.errors import EngineUnavailable, SystemFailed
+from actorq.errors import ActorqError, EngineUnavailable, SystemFailed
 
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ def ask(broker: Broker | str | None, question: Callable[[System], Awaitable[T]])
         for error in causes_of(failed):
             if isinstance(error, EngineUnavailable):
                 raise error from None
+        alone = _alone_in(failed)
+        if isinstance(alone, ActorqError | OSError):
+            raise alone from None
         raise
 
 
@@ -55,6 +58,14 @@ def check_shared(broker: Broker) -> None:
             'use an engine that processes share, such as actorq.SQLiteBroker("queue.db")',
             exit_code=exits.USAGE,
         )
+
+
+def _alone_in(error: Exception) -> BaseException:
+    """What is in groups of one."""
+    found: BaseException = error
+    while isinstance(found, BaseExceptionGroup) and len(found.exceptions) == 1:
+        (found,) = found.exceptions
+    return found
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:

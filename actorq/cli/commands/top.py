@@ -23,7 +23,7 @@ from actorq.cli.rates import Pulse
 from actorq.cli.screen import Screen
 from actorq.cli.values import DURATION
 from actorq.cli.words import iso
-from actorq.errors import EngineUnavailable
+from actorq.errors import ActorqError
 
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ async def _live(looks: Looks, output: Output, view: View, interval: float) -> in
                 try:
                     latest[0] = await looks.take()
                     view.trouble = ""
-                except EngineUnavailable as why:
+                except ActorqError as why:
                     view.trouble = str(why)
                 screen.changed()
             await trio.sleep(interval)

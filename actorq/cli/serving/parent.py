@@ -127,6 +127,8 @@ class Parent:
                     why=process.why,
                 )
                 continue
+            if change.is_set():
+                continue  # it was told to end while it began, for the program has changed again
             if process.ready_at is None and self._plan.reload:
                 self._say("waiting", f"{process.name} cannot begin; waiting for a change")
                 await wait_any(change.wait, self._ending.wait)
