@@ -112,6 +112,7 @@ def test_cancelling(shop: Shop) -> None:
 
 def test_queues(shop: Shop) -> None:
     """Paused, resumed, purged; purging asks."""
+    assert "no queues" in shop("queue", "list").out
     shop.enqueue("shop_of_a_test:add", "--arg", "1", "--queue", "q")
     shop("queue", "resume", "q")
     assert shop("queue", "pause", "q").err == ""
@@ -166,6 +167,10 @@ def test_schedules(shop: Shop) -> None:
     shop("schedule", "remove", "hourly", "--yes")
     assert "schedule list" in shop("schedule", "pause", "hourly", code=exits.NOT_FOUND).err
     shop("schedule", "add", task, "--every", "1h", *once, code=exits.USAGE)
+    shop("schedule", "add", task, *once, "--tz", "UTC", code=exits.USAGE)
+    assert (
+        "Berlin" in shop("schedule", "add", task, "--cron", "@daily", "--tz", "Berlin", code=2).err
+    )
     shop("schedule", "add", task, "--every", "0", "--arg", "1", code=exits.USAGE)
     assert (
         "expected int" in shop("schedule", "add", task, "--every", "1h", "--arg", "x", code=2).err

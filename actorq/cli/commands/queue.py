@@ -13,6 +13,7 @@ from actorq.cli.finding import broker_option
 from actorq.cli.naming import queue_names
 from actorq.cli.output import Output, json_option
 from actorq.cli.overview import QueueRow, queue_table, rows_of
+from actorq.cli.tables import styled
 from actorq.cli.words import count
 
 
@@ -33,6 +34,9 @@ def list_(broker: str | None, output: Output) -> None:
 
     rows = ask(broker, _rows)
     output.document([row._asdict() for row in rows])
+    if not rows:
+        output.text(styled("no queues: nothing waits or runs, and no worker names one", "dim"))
+        return
     output.text(queue_table(rows, output.console.width))
 
 

@@ -71,7 +71,7 @@ def list_(broker: str | None, output: Output) -> None:
     "--every", "period", type=DURATION, metavar="DURATION", help="A period: 30, 5m, 1h30m."
 )
 @click.option("--cron", metavar="EXPRESSION", help="Five fields, as `30 2 * * *`, or @daily.")
-@click.option("--tz", default="UTC", show_default=True, metavar="ZONE", help="For --cron.")
+@click.option("--tz", metavar="ZONE", help="For --cron.  [default: UTC]")
 @click.option("--at", "moment", type=MOMENT, metavar="TIME", help="Once: 2026-11-21T14:30[+01:00].")
 @argument_options
 @click.option("--id", "schedule_id", metavar="ID", help="Its id; one that is there is renewed.")
@@ -88,7 +88,7 @@ def add(
     task: str,
     period: float | None,
     cron: str | None,
-    tz: str,
+    tz: str | None,
     moment: datetime | None,
     args: tuple[str, ...],
     kwargs: tuple[str, ...],
@@ -138,14 +138,18 @@ def add(
         click.echo(f"{call}, {info.description}; next: {until(info.next_time)}", err=True)
 
 
-def _trigger(period: float | None, cron: str | None, tz: str, moment: datetime | None) -> Trigger:
+def _trigger(
+    period: float | None, cron: str | None, tz: str | None, moment: datetime | None
+) -> Trigger:
     if sum(each is not None for each in (period, cron, moment)) != 1:
         raise click.UsageError("say one of --every, --cron and --at")
+    if tz is not None and cron is None:
+        raise click.UsageError("--tz goes with --cron; a time of --at has its zone in it")
     try:
         if period is not None:
             return Every(period)
         if cron is not None:
-            return Cron(cron, tz=tz)  # it reads names of zones
+            return Cron(cron, tz=tz or "UTC")  # it reads names of zones
         assert moment is not None
         return At(moment)
     except OptionError as error:

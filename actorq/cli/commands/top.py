@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 import trio
@@ -28,6 +28,10 @@ from actorq.errors import ActorqError
 
 if TYPE_CHECKING:
     from actorq.system import System
+
+
+#: Seconds between two looks of a living picture: oftener nobody sees, and who is looked at has work.
+LEAST: Final = 0.05
 
 
 @click.command()
@@ -101,7 +105,7 @@ async def _live(looks: Looks, output: Output, view: View, interval: float) -> in
                 except ActorqError as why:
                     view.trouble = str(why)
                 screen.changed()
-            await trio.sleep(interval)
+            await trio.sleep(max(interval, LEAST))
 
     def press(key: str) -> bool:
         if key == "p":
