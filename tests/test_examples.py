@@ -118,6 +118,7 @@ def test_schedules() -> None:
     assert output.count("kettle") == 1
 
 
+@pytest.mark.engine
 def test_processes() -> None:
     """Another process, a timeout that kills, a death with its cause."""
     output = run("processes.py")

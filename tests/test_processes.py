@@ -23,7 +23,10 @@ import process_tasks as tasks
 from actorq import open_system
 
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 
 ROOT = Path(__file__).parent.parent
 

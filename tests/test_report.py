@@ -135,7 +135,7 @@ def report(pytester: pytest.Pytester, *args: str) -> tuple[pytest.RunResult, Any
     return ran, json.loads((pytester.path / "report.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_project_is_reported(pytester: pytest.Pytester, workers: int) -> None:
     """Each kind of test with what it tried, with pytest-xdist as without."""
     pytester.makepyfile(test_project=project())
@@ -250,6 +250,7 @@ def test_a_file_that_cannot_be_read_is_told(pytester: pytest.Pytester) -> None:
     assert told["total"]["tests"] == 1
 
 
+@pytest.mark.slow
 def test_the_example_reports_what_its_page_says(pytester: pytest.Pytester) -> None:
     """Each line of the page's output is printed, columns and all; drawn programs that Hypothesis gave up
     were simulated too, a few more or less each time.

@@ -350,6 +350,7 @@ except* KeyboardInterrupt:
 """
 
 
+@pytest.mark.engine
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals as POSIX has them")
 @pytest.mark.parametrize("number", range(8))
 def test_ctrl_c_at_any_moment_of_a_busy_system_ends_it_cleanly(number: int) -> None:
