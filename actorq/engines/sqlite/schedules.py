@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,10 +14,11 @@ import trio
 
 from actorq.engines.sqlite import schedule_rows
 from actorq.engines.sqlite.storage import SQLiteStorage, Topic
-from actorq.errors import EnvelopeError
 from actorq.schedule_source import ScheduleSource
 from actorq.schedule_state import Schedule
 
+
+log = logging.getLogger("actorq.scheduler")
 
 T = TypeVar("T")
 
@@ -44,13 +46,14 @@ class SQLiteScheduleSource(ScheduleSource):
         await self.storage.close()
 
     async def load(self) -> Sequence[Schedule]:
-        """All of them.  Always a checkpoint."""
+        """All of them that can be read: another holds up no schedule.  Always a checkpoint."""
         rows = await self._read(
             lambda connection: connection.execute(
                 "select id, state from actorq_schedules order by id"
             ).fetchall()
         )
-        return tuple([_decoded(schedule_id, state) for schedule_id, state in rows])
+        read = [_decoded(schedule_id, state) for schedule_id, state in rows]
+        return tuple([each for each in read if each is not None])
 
     async def fetch(self, schedule_id: str) -> Schedule | None:
         """One of them.  Always a checkpoint."""
@@ -64,6 +67,8 @@ class SQLiteScheduleSource(ScheduleSource):
         state = None if new is None else (new.version, json.dumps(new.to_dict()))
 
         def step(connection: sqlite3.Connection) -> bool:
+            if version is None:
+                _make_room(connection, schedule_id)
             done = schedule_rows.swap(connection, schedule_id, version, state, announce=announce)
             if done and announce:
                 self.storage.touch("schedules")
@@ -128,8 +133,23 @@ class _News:
         return schedule_rows.changes_after(connection, self._seen)
 
 
-def _decoded(schedule_id: str, state: Any) -> Schedule:
+def _decoded(schedule_id: str, state: Any) -> Schedule | None:
     try:
         return Schedule.from_dict(json.loads(state))
     except ValueError as error:  # EnvelopeError is one
-        raise EnvelopeError(f"schedule {schedule_id!r} cannot be read: {error}") from error
+        log.error(  # noqa: TRY400 - what is wrong is in it
+            "schedule %r cannot be read, and does not run: %s; add it again under its id, with what "
+            "this version knows, or run the newer version that has stored it",
+            schedule_id,
+            error,
+        )
+        return None
+
+
+def _make_room(connection: sqlite3.Connection, schedule_id: str) -> None:
+    """Forget what stands where nothing seems to stand, for it cannot be read."""
+    found = connection.execute(
+        "select state from actorq_schedules where id = ?", (schedule_id,)
+    ).fetchone()
+    if found is not None and _decoded(schedule_id, found[0]) is None:
+        connection.execute("delete from actorq_schedules where id = ?", (schedule_id,))
