@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from actorq.actors.broker import Broker
@@ -33,6 +35,10 @@ async def damage_of(broker: Broker) -> list[str] | None:
 
 
 def path_of(broker: Broker) -> str:
-    """Where everything is kept; empty for an engine without a file."""
+    """Where everything is kept, from here if it is in here; empty for an engine without a file."""
     storage = storage_of(broker)
-    return "" if storage is None else str(storage.path)
+    if storage is None:
+        return ""
+    with suppress(ValueError):  # it is somewhere else
+        return str(storage.path.relative_to(Path.cwd()))
+    return str(storage.path)

@@ -376,3 +376,22 @@ async def test_a_repeated_step_that_fails_is_tried_again(path: Path) -> None:
             await trio.to_thread.run_sync(done.wait)
     await storage.close()
     assert len(rows_in(path)) == times - 1
+
+
+async def test_who_changes_the_folder_keeps_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job may do so, for all of its process."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    storage = SQLiteStorage("queue.db", synchronous="off")
+    await storage.open()
+    monkeypatch.chdir("elsewhere")
+    await storage.write(lambda connection: connection.execute(MADE).rowcount)
+    await storage.close()
+    await storage.open()
+    assert (
+        await storage.read(lambda connection: connection.execute("select * from made")) is not None
+    )
+    await storage.close()
+    assert not list(Path.cwd().iterdir())

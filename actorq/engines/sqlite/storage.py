@@ -67,7 +67,7 @@ class SQLiteStorage:
                 f"SQLiteStorage expects the path of a file, got {str(path)!r}; for a queue in "
                 f"memory use InMemoryBroker()"
             )
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # a job may change the folder it is in
         self.synchronous: Synchronous = synchronous
         self.recheck = recheck
         self._users = 0
