@@ -19,17 +19,21 @@ pytestmark = pytest.mark.engine
 
 #: Tables that may be read from end to end: they have a row for each process, queue, or name.
 SMALL = (
-    *("actorq_counts", "actorq_marks", "actorq_meta", "actorq_paused", "actorq_peers"),
+    *("actorq_marks", "actorq_meta", "actorq_paused", "actorq_peers"),
     "actorq_sessions",
 )
 #: A `limit` ends these, or nobody is in a hurry.
-LISTED = ("select distinct peer from actorq_outbox", "select peer from actorq_sessions union")
+LISTED = (
+    *("select distinct peer from actorq_outbox", "select peer from actorq_sessions union"),
+    "select queue from actorq_counts indexed by actorq_counts_busy",  # those with work to give
+    *("select queue, place, n from actorq_counts", "select task_id from actorq_tasks where queue"),
+)
 #: What stops such a look at the first row, or after some.
 ENDS = re.compile(r"\b(limit|exists|min)\b")
 #: Indexes that hold only what is looked for.
 FIRST = (
     *("actorq_tasks_claimable", "actorq_tasks_leased", "actorq_tasks_scheduled"),
-    *("actorq_tasks_expiring", "actorq_paces_alarms", "actorq_steps_broken"),
+    *("actorq_tasks_expiring", "actorq_paces_alarms", "actorq_steps_broken", "actorq_counts_busy"),
 )
 
 
@@ -64,6 +68,10 @@ async def everything(host: Host) -> None:
         await bench.claim(session)
     await bench.cancel("nobody's")
     await bench.broker.release("add")
+    await bench.broker.set_paused("other", paused=True)
+    await bench.counts()
+    await bench.broker.set_paused("other", paused=False)
+    await bench.broker.purge("nobody's", host.now)
     await bench.broker.replay([("c", call("c2"))], host.now)
     await bench.told()
     await bench.session()  # ends the first

@@ -512,11 +512,12 @@ class SQLiteBroker(Enqueuing, Broker):
         return tuple([looking.queued_task(row, self.wire) for row in rows])
 
     async def purge(self, queue: str, now: float) -> int:
-        """In slices, of what is there now."""
-        upto = await self.storage.read(looking.last_id)
+        """In slices, of what is there now; found without the write lock, for that takes long."""
+        waiting = await self.storage.read(partial(looking.waiting, queue=queue))
         gone = 0
-        while some := await self._do(requests.purge, now, queue, upto):
-            gone += some
+        for begin in range(0, len(waiting), requests.SLICE):
+            some = waiting[begin : begin + requests.SLICE]
+            gone += await self._do(requests.purge, now, queue, some)
         return gone
 
     async def set_paused(self, queue: str, *, paused: bool) -> None:

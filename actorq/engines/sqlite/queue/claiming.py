@@ -14,7 +14,7 @@ from actorq.engines.sqlite.queue.ends import expire
 from actorq.engines.sqlite.queue.entry import COLUMNS, Entry
 from actorq.engines.sqlite.queue.moment import Moment
 from actorq.engines.sqlite.queue.sessions import release, renew
-from actorq.engines.sqlite.queue.tables import CLAIMABLE, tasks
+from actorq.engines.sqlite.queue.tables import BUSY, CLAIMABLE, tasks
 
 
 class Claimed(NamedTuple):
@@ -39,8 +39,8 @@ class Found(NamedTuple):
 HELD_BACK: Final = 1_000
 
 #: The queues that have work to give.
-BUSY: Final = (
-    "select queue from actorq_counts where place = 'ready' and n > 0 "
+_BUSY: Final = (
+    f"select queue from actorq_counts indexed by actorq_counts_busy where {BUSY} "
     "and queue not in (select queue from actorq_paused)"
 )
 _NEXT: Final = (
@@ -106,7 +106,7 @@ class _Claim:
         return Found(self._found, self._held_back >= HELD_BACK)
 
     def _busy(self) -> list[str]:
-        return [name for (name,) in self._moment.execute(BUSY) if self._turns.serves(name)]
+        return [name for (name,) in self._moment.execute(_BUSY) if self._turns.serves(name)]
 
     def _take_from(self, name: str, busy: int) -> bool:
         """The next of a queue; False if it has no more, or some are back that may come before."""

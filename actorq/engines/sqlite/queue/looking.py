@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from actorq.engines.sqlite.queue.moment import Marks, Moment
 from actorq.engines.sqlite.queue.outbox import MOST, Told, after, left_behind
 from actorq.engines.sqlite.queue.sent import shown
-from actorq.engines.sqlite.queue.tables import CLAIMABLE, EXPIRING, tasks
+from actorq.engines.sqlite.queue.tables import BUSY, CLAIMABLE, EXPIRING, tasks
 from actorq.message import Fence
 from actorq.protocol import DeadTask, Ending, QueuedTask, QueueStatistics
 from actorq.wire import Wire
@@ -82,9 +82,10 @@ def is_parked(connection: sqlite3.Connection, task_name: str) -> bool:
     return bool(_one(connection, query, task_name))
 
 
-def last_id(connection: sqlite3.Connection) -> int:
-    """Of what was accepted last."""
-    return _one(connection, "select max(id) from actorq_tasks") or 0
+def waiting(connection: sqlite3.Connection, queue: str) -> list[str]:
+    """The ids of all that wait in a queue, the first accepted first: every task is looked at."""
+    query = "select task_id from actorq_tasks where queue = ? and state <> 'leased' order by id"
+    return [task_id for (task_id,) in connection.execute(query, (queue,))]
 
 
 _DEAD: Final = (
@@ -158,8 +159,8 @@ _VIEW: Final = f"""select
     or exists (select 1 from actorq_outbox where peer > :peer),
     (select min(due) from {tasks("scheduled")} where state = 'scheduled'),
     (select min(expires) from {tasks("expiring")} where {EXPIRING})"""
-_UNPAUSED: Final = """select exists (select 1 from actorq_counts where place = 'ready' and n > 0
-    and queue not in (select queue from actorq_paused))"""
+_UNPAUSED: Final = f"""select exists (select 1 from actorq_counts indexed by actorq_counts_busy
+    where {BUSY} and queue not in (select queue from actorq_paused))"""
 _NOTICES: Final = f"""select session, task_id, attempt, token from {tasks("cancelled")}
     where cancelled = 1 and session in (select id from actorq_sessions where peer = ?)"""
 

@@ -54,15 +54,12 @@ def _sever(moment: Moment, task_id: str) -> Entry | None:
     return entry
 
 
-def purge(moment: Moment, queue: str, upto: int) -> int:
-    """Cancel some of what waits in a queue, of those that were there then; how many."""
+def purge(moment: Moment, queue: str, task_ids: Sequence[str]) -> int:
+    """Cancel those of them that wait in a queue still; how many."""
     gone = 0
-    for where in ("state = 'ready' and held is null", "state = 'scheduled'", "held is not null"):
-        query = (
-            f"select {COLUMNS} from actorq_tasks where {where} and queue = ? and id <= ? limit ?"
-        )
-        for row in moment.execute(query, (queue, upto, SLICE - gone)).fetchall():
-            entry = Entry(row)
+    for task_id in task_ids:
+        entry = entry_of(moment, task_id)
+        if entry is not None and entry.state != "leased" and entry.queue == queue:
             call_off(moment, entry, f"queue {queue!r} was purged before the task began")
             gone += 1
     return gone

@@ -11,6 +11,8 @@ from typing import Final
 
 #: A ready task that a worker could have.
 CLAIMABLE: Final = "state = 'ready' and held is null"
+#: A queue that has such tasks, unless it is paused.
+BUSY: Final = "place = 'ready' and n > 0"
 #: A task that may expire still.
 EXPIRING: Final = "expires is not null and state <> 'leased'"
 
@@ -69,6 +71,8 @@ TABLES: Final[tuple[str, ...]] = (
         n integer not null,
         primary key (queue, place)
     ) without rowid""",
+    # a queue that was used once costs no claim anything
+    f"create index actorq_counts_busy on actorq_counts (queue) where {BUSY}",
     f"""create trigger actorq_task_comes after insert on actorq_tasks begin
         {_COUNT.format(row="new", by=1)};
     end""",
