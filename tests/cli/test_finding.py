@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from actorq.cli.app import COMMANDS, actorq, run
 from actorq.cli.finding import broker_name, find_broker
 from actorq.cli.output import CommandError, Output
 from actorq.cli.tables import table
+from cli.running import ROOT
 
 
 MODULE = "import actorq\nbroker = actorq.InMemoryBroker()\nother = 3\n"
@@ -109,6 +113,27 @@ def test_a_configuration_that_cannot_be_read(folder: Path) -> None:
     assert "cannot read" in refused(None).message
     (folder / "pyproject.toml").write_text("tool = 3\n")
     assert refused(None).message == "no broker is named"
+
+
+def test_a_system_without_worker_processes_is_told_so() -> None:
+    """As Windows would be: what it lacks is not looked for when the command is imported."""
+    script = """
+import signal, socket, subprocess, sys, trio, actorq
+from actorq.cli.app import run
+del signal.SIGHUP, signal.SIGCHLD, socket.MSG_DONTWAIT, socket.socketpair
+signal.Signals = [each for each in signal.Signals if each.name in ("SIGINT", "SIGTERM")]
+sys.platform = "win32"
+sys.exit(run(["worker", "a:b"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == exits.USAGE, done.stderr
+    assert "on Windows, open the system in a program of yours" in done.stderr
 
 
 def test_help_imports_no_command(capsys: pytest.CaptureFixture[str]) -> None:

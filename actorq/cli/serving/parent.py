@@ -33,7 +33,10 @@ from actorq.restart import Backoff, Incidents
 BACKOFF: Final = Backoff(base=0.5, max=10.0, jitter=0.5, stable_after=10.0)
 #: Seconds after which it is said that a process is not ready.
 SLOW: Final = 30.0
-ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+#: By their names: Windows has not all of them, and it is the command that says so.
+ENDING: Final = tuple(
+    [each for each in signal.Signals if each.name in ("SIGTERM", "SIGINT", "SIGHUP")]
+)
 
 
 @attrs.frozen
