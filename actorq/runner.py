@@ -20,7 +20,14 @@ from actorq.captured_log import CapturedLog
 from actorq.chain import ChainDown, is_signal
 from actorq.conclusion import conclude, give_up
 from actorq.context import Context
-from actorq.errors import ArgumentsError, NotSerializable, StaleResult, TaskTimeout
+from actorq.errors import (
+    ArgumentsError,
+    EngineUnavailable,
+    NotSerializable,
+    ResultBackendError,
+    StaleResult,
+    TaskTimeout,
+)
 from actorq.job import Job
 from actorq.message import TaskMessage
 from actorq.middleware import AFTER_EXECUTE
@@ -200,9 +207,15 @@ class Runner:
             if job.lost:
                 raise StaleResult(f"this attempt of task {message.task_id} has lost its lease")
             plain = attrs.evolve(progress, meta=dump(progress.meta))
-            await self._wiring.results.ask(
-                SetProgress(message.task_id, plain, job.fence.attempt, self._pool.lease)
-            )
+            try:
+                await self._wiring.results.ask(
+                    SetProgress(message.task_id, plain, job.fence.attempt, self._pool.lease)
+                )
+            except ResultBackendError as failed:
+                if not isinstance(failed.__cause__, EngineUnavailable):
+                    raise
+                # a full disk is no fault of the task's, and the next progress replaces this one
+                log.warning("a progress of task %s is lost: %s", message.task_id, failed.__cause__)
 
         hold = _Hold(job, self._reporter, self._refuse_pause)
         return Context(message, job.fence, report, self._wiring.system, hold)

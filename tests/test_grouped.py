@@ -328,3 +328,30 @@ def test_an_engine_that_cannot_be_opened_says_so_itself(kind: Any) -> None:
 
     simulate(main)
     assert entered == [6]
+
+
+def test_progress_that_cannot_be_stored_for_a_while_fails_no_task() -> None:
+    """33, 43: what a task says of itself on the way is not worth an attempt."""
+
+    class Full(actorq.InMemoryResultBackend):
+        async def set_progress(self, task_id: str, progress: actorq.TaskProgress) -> None:
+            if progress.progress < 0.5:
+                raise EngineUnavailable("the disk is full")
+            await super().set_progress(task_id, progress)
+
+    @actorq.task
+    async def work(ctx: actorq.Context = actorq.Depends()) -> int:
+        for n in range(4):
+            await ctx.set_progress(actorq.TaskProgress(progress=n / 4))
+        return ctx.attempt
+
+    async def main() -> None:
+        broker = InMemoryBroker().with_result_backend(Full())
+        async with open_system(broker) as sys:
+            handle = await sys.enqueue(work)
+            assert await handle.result() == 1
+            seen = await handle.get_progress()
+            assert seen is not None
+            assert seen.progress == 0.75
+
+    simulate(main)
