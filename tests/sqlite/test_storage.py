@@ -14,6 +14,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actorq.engines.sqlite.committer import Committer
 from actorq.engines.sqlite.storage import SQLiteStorage, Topic
 
 
@@ -395,3 +396,21 @@ async def test_who_changes_the_folder_keeps_the_file(
     )
     await storage.close()
     assert not list(Path.cwd().iterdir())
+
+
+async def test_the_thread_outlives_what_nobody_expected(
+    storage: SQLiteStorage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """31: without it, whoever asks next would wait for ever."""
+
+    def breaks(_: Committer) -> None:
+        raise ZeroDivisionError("in the thread")
+
+    caplog.set_level("ERROR", "actorq.sqlite")
+    monkeypatch.setattr(Committer, "_tidy", breaks)
+    await storage.write(lambda connection: connection.execute("create table t (n integer)"))
+    with trio.fail_after(5):
+        await storage.write(lambda connection: connection.execute("insert into t values (1)"))
+        count = await storage.read(lambda c: c.execute("select count(*) from t").fetchone()[0])
+    assert count == 1
+    assert "in the thread" in caplog.text

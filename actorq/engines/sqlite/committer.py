@@ -32,6 +32,8 @@ from actorq.errors import EngineUnavailable
 
 log = logging.getLogger("actorq.sqlite")
 
+#: Seconds of rest after an error that nobody expected, lest it comes back at once for ever.
+SHOCK: Final = 0.05
 #: What somebody may want to hear of: tasks that came or may be claimed; tasks that ended, or are to;
 #: results and progress; schedules; that somebody looks at the workers' lines; those lines.
 Topic: TypeAlias = Literal["tasks", "ends", "results", "schedules", "looks", "lines"]
@@ -90,11 +92,17 @@ class Committer:
         try:
             while not (self.inbox.closed or self.died):
                 batch = self.inbox.take(self._pause())
-                if batch:
-                    self._do(batch)
-                    self._tidy()
-                if self.watched or self.keeps:
-                    self._on_time()
+                try:
+                    if batch:
+                        self._do(batch)
+                        self._tidy()
+                    if self.watched or self.keeps:
+                        self._on_time()
+                except trio.RunFinishedError:
+                    raise
+                except Exception:  # without this thread, whoever asks next would wait for ever
+                    log.exception("%s: the thread that commits goes on", self.path)
+                    time.sleep(SHOCK)
         except trio.RunFinishedError:
             pass  # nobody is left to be told
         finally:
