@@ -9,7 +9,8 @@ import sqlite3
 import stat
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,19 @@ class Heard:
             await self._next.wait()
 
 
+@asynccontextmanager
+async def listening(path: Path, recheck: float) -> AsyncIterator[Heard]:
+    """Who listens to the tasks of a file that is open."""
+    storage, heard = SQLiteStorage(path, recheck=recheck), Heard()
+    await storage.open()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(storage.listen, TASKS, heard)
+        await trio.testing.wait_all_tasks_blocked()
+        yield heard
+        nursery.cancel_scope.cancel()
+    await storage.close()
+
+
 async def test_a_commit_wakes_who_listens_to_its_topic(path: Path) -> None:
     """43. In this process and in others; nobody else, and not who did it."""
     ours, theirs = SQLiteStorage(path, recheck=1000), SQLiteStorage(path, recheck=1000)
@@ -79,31 +93,19 @@ async def test_a_commit_wakes_who_listens_to_its_topic(path: Path) -> None:
 
 async def test_who_commits_by_itself_rings(path: Path) -> None:
     """From any thread: a user's own transaction wakes the workers."""
-    storage = SQLiteStorage(path, recheck=1000)
-    await storage.open()
-    heard = Heard()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(storage.listen, TASKS, heard)
-        await trio.testing.wait_all_tasks_blocked()
+    async with listening(path, 1000) as heard:
         thread = threading.Thread(target=ring, args=(path, "results", "tasks"))
         thread.start()
         with trio.fail_after(10):
             await heard.beyond(1)
         thread.join()
-        nursery.cancel_scope.cancel()
-    await storage.close()
     ring(path, "tasks")  # nobody is there
     ring(path / "no" / "such" / "folder", "tasks")
 
 
 async def test_a_lost_word_costs_a_recheck(path: Path) -> None:
     """43. Somebody commits without a word: it is seen all the same."""
-    storage = SQLiteStorage(path, recheck=0.02)
-    await storage.open()
-    heard = Heard()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(storage.listen, TASKS, heard)
-        await trio.testing.wait_all_tasks_blocked()
+    async with listening(path, 0.02) as heard:
         before = heard.times
         other = sqlite3.connect(path)
         other.execute("create table mine (value)")
@@ -111,22 +113,13 @@ async def test_a_lost_word_costs_a_recheck(path: Path) -> None:
         other.close()
         with trio.fail_after(10):
             await heard.beyond(before)
-        nursery.cancel_scope.cancel()
-    await storage.close()
 
 
 async def test_an_idle_storage_stays_idle(path: Path) -> None:
     """Nothing has changed: nobody is called, however often it looks."""
-    storage = SQLiteStorage(path, recheck=0.01)
-    await storage.open()
-    heard = Heard()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(storage.listen, TASKS, heard)
-        await trio.testing.wait_all_tasks_blocked()
+    async with listening(path, 0.01) as heard:
         await trio.to_thread.run_sync(threading.Event().wait, 0.1)
         assert heard.times == 1
-        nursery.cancel_scope.cancel()
-    await storage.close()
 
 
 async def test_who_had_it_open_before_the_machine_started_anew_is_forgotten(path: Path) -> None:

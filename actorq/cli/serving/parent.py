@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -71,7 +71,9 @@ class Parent:
         self._code = exits.OK
         self.obeys = False  #: signals are its business, even those that come when it has ended
 
-    async def run(self, watch: Callable[[Callable[[str], None]], object] | None = None) -> int:
+    async def run(
+        self, watch: Callable[[Callable[[str], None]], Awaitable[object]] | None = None
+    ) -> int:
         """Keep the processes until a signal ends it; the exit code.
 
         *watch*, an async function, gets `changed` to call when the program's files have changed.
@@ -81,7 +83,7 @@ class Parent:
                 await nursery.start(self._obey)
                 nursery.start_soon(self._kill_late_ones)
                 if watch is not None:
-                    nursery.start_soon(watch, self.changed)  # type: ignore[arg-type]
+                    nursery.start_soon(watch, self.changed)
                 async with trio.open_nursery() as self._seats:
                     for orders in self._plan.seats:
                         self._seats.start_soon(self._keep, orders)

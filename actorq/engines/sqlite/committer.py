@@ -62,7 +62,7 @@ class Committer:
     synchronous: Synchronous
     migrations: Callable[[], Sequence[Migration]]
     peers: Peers
-    _round: Round
+    rounds: Round
     #: Has the event loop call something; raises `trio.RunFinishedError`.
     tell: Callable[[Callable[[], object]], None]
     #: Called there after each transaction: what was done, and what was touched.
@@ -115,7 +115,7 @@ class Committer:
             return None
         due = [keep.due for keep in self.keeps]
         if self.watched:
-            due.append(self._round.due)
+            due.append(self.rounds.due)
         return max(0.0, min(due) - time.monotonic())
 
     def _leave(self) -> None:
@@ -273,7 +273,7 @@ class Committer:
             connection.close()
             raise
         self._connection, self._synced = connection, True
-        self._round.begin_with(connection)
+        self.rounds.begin_with(connection)
         return connection
 
     def _check(self, *, quick: bool = False) -> None:
@@ -290,8 +290,8 @@ class Committer:
             if now >= keep.due:
                 keep.due = now + keep.every
                 self._keep(keep, now)
-        if self.watched and now >= self._round.due:
-            self._round.put_off()
+        if self.watched and now >= self.rounds.due:
+            self.rounds.put_off()
             self._look_round()
 
     def _keep(self, keep: Keep, now: float) -> None:
@@ -320,7 +320,7 @@ class Committer:
         try:
             self._check()
             connection = self._connection or self._open()
-            changed = self._round.made(connection)
+            changed = self.rounds.made(connection)
             self._tidy()  # others' transactions, in which there are no checkpoints, make the log long
         except Exception as error:  # noqa: BLE001 - who looks is told
             self._undo(error)

@@ -155,7 +155,7 @@ class SQLiteStorage:
         return Committer(
             path=self.path,
             synchronous=self.synchronous,
-            round=Round(self.path, self.recheck, self._peers),
+            rounds=Round(self.path, self.recheck, self._peers),
             migrations=type(self).migrations,
             peers=self._peers,
             tell=self._tell,
