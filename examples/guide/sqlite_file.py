@@ -21,7 +21,7 @@ async def look_after(storage: actorq.SQLiteStorage) -> None:
     print(problems or "sound")
     await storage.vacuum()  # little by little; also done unasked when much is free
     information = await storage.information()
-    print(information.path, information.journal_mode, information.free_pages, "pages free")
+    print(information.path.name, information.journal_mode, information.free_pages, "pages free")
 
 
 async def main() -> None:

@@ -88,7 +88,8 @@ async def test_an_engine_that_is_not_there_is_said_in_one_line(folder: Path) -> 
     (folder / "queue.db").write_text("this is no database" * 100)
     async with running(folder, *WORKER) as program:
         assert (await program.event("died"))["code"] == exits.UNAVAILABLE
-        assert program.err.seen[-1].startswith("error: worker-1: queue.db: this is no SQLite")
+        said = f"error: worker-1: {folder / 'queue.db'}: this is no SQLite"
+        assert program.err.seen[-1].startswith(said)
         assert not any("Traceback" in line for line in program.err.seen)
         (folder / "queue.db").unlink()
         await program.event("ready")
