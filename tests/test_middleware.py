@@ -568,7 +568,7 @@ def test_around_hooks_are_in_the_context_of_who_sends_and_who_runs(
         async with actorq.open_system(broker, concurrency=1) as sys:
             current.set("a request")
             handle = await work.kiq(0.5)
-            assert log[:6] == [
+            assert [line for line in log if "send" in line] == [
                 "enter send 1 1 in a request",
                 "enter send 1 2 in 1",
                 "pre_send 1 in 2",
@@ -578,13 +578,15 @@ def test_around_hooks_are_in_the_context_of_who_sends_and_who_runs(
             ]
             assert await handle.result() == "2"
             around = ["enter run 1 1 in nothing", "enter run 1 2 in 1"]
-            assert log[6:] == [*around, "leave run 1 2", "leave run 1 1"]
+            runs = [line for line in log if "send" not in line]  # it may begin before we go on
+            assert runs == [*around, "leave run 1 2", "leave run 1 1"]
             log.clear()
             if limited:
                 outcome = await (await work.kiq(5)).wait_result()
                 assert isinstance(outcome.error, actorq.TaskTimeout)
                 seen = ["2 sees TaskTimeout", "leave run 1 2", "1 sees TaskTimeout"]
-                assert log[6:] == [*around, *seen, "leave run 1 1"]
+                runs = [line for line in log if "send" not in line]
+                assert runs == [*around, *seen, "leave run 1 1"]
             statistics = await sys.pool_statistics()
             assert statistics.slots == 1  # nothing is left in the slot's context
 
