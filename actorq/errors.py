@@ -195,6 +195,16 @@ class DuplicateTask(ActorqError):
         self.task_id = task_id
         self.key = key
 
+    @classmethod
+    def of(cls, task_id: str, key: str) -> DuplicateTask:
+        """That *task_id* has *key*, and what to do."""
+        return cls(
+            f"task {task_id} has the unique key {key!r}: nothing was enqueued; wait "
+            f"for that one, or choose another on_conflict",
+            task_id,
+            key,
+        )
+
 
 # --- schedules ----------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from actorq.errors import ChainBroken, TaskCancelled
 from actorq.message import TaskMessage, Terms
 
 
@@ -41,3 +42,16 @@ def following(message: TaskMessage, value: Any, now: float) -> tuple[TaskMessage
             terms=None if terms == _NONE else terms,
         ),
     )
+
+
+def why_broken(
+    task_name: str, task_id: str, error: Exception | None, *, cancelled: bool
+) -> Exception:
+    """What who waits for a later step is told, if this one did not succeed, or was *cancelled*."""
+    step = f"step {task_name} ({task_id})"
+    if cancelled:
+        return TaskCancelled(f"cancelled with its chain, before it began: at {step}")
+    why = "" if error is None else f": {type(error).__name__}: {error}"
+    broken = ChainBroken(f"{step} did not succeed{why}", task_id, task_name)
+    broken.__cause__ = error
+    return broken

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from actorq.errors import ChainBroken, TaskCancelled
 from actorq.message import TaskMessage
 from actorq.protocol import Ending, Outcome
 from actorq.result import TaskResult
+from actorq.succession import why_broken
 
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ class Chains:
             self.broken[step.task_id] = ending
             if len(self.broken) > self.remember:
                 self.broken.popitem(last=False)
-            result: TaskResult[Any] = TaskResult(
-                is_err=True, error=_told(message, ending, error), labels=dict(step.labels)
-            )
+            cancelled = ending is Ending.CANCELLED
+            why = why_broken(message.task_name, message.task_id, error, cancelled=cancelled)
+            result: TaskResult[Any] = TaskResult(is_err=True, error=why, labels=dict(step.labels))
             yield Outcome(step.task_id, result, ttl=step.options.result_ttl)
 
     def locate(self, task_id: str) -> str:
@@ -92,13 +92,3 @@ class Chains:
 def later_steps(message: TaskMessage) -> tuple[TaskMessage, ...]:
     """The steps after *message*."""
     return () if message.terms is None else message.terms.chain
-
-
-def _told(message: TaskMessage, ending: Ending, error: Exception | None) -> Exception:
-    step = f"step {message.task_name} ({message.task_id})"
-    if ending is Ending.CANCELLED:
-        return TaskCancelled(f"cancelled with its chain, before it began: at {step}")
-    why = "" if error is None else f": {type(error).__name__}: {error}"
-    broken = ChainBroken(f"{step} did not succeed{why}", message.task_id, message.task_name)
-    broken.__cause__ = error
-    return broken

@@ -210,12 +210,7 @@ class Queue:
             if holder is None:
                 taken[unique.key] = message.task_id
             elif unique.on_conflict is OnConflict.REJECT:
-                raise DuplicateTask(
-                    f"task {holder} has the unique key {unique.key!r}: nothing was enqueued; wait "
-                    f"for that one, or choose another on_conflict",
-                    holder,
-                    unique.key,
-                )
+                raise DuplicateTask.of(holder, unique.key)
 
     def _resolve(self, message: TaskMessage, terms: Terms, now: float) -> str | None:
         """Take the message's key for it; the id of another task that stands for it, if one does."""

@@ -219,12 +219,7 @@ def _check_keys(moment: Moment, sent: Sequence[Sent], known: dict[str, int]) -> 
         if holder is None:
             taken[unique.key] = each.task_id
         elif unique.on_conflict is OnConflict.REJECT:
-            raise DuplicateTask(
-                f"task {holder} has the unique key {unique.key!r}: nothing was enqueued; wait "
-                f"for that one, or choose another on_conflict",
-                holder,
-                unique.key,
-            )
+            raise DuplicateTask.of(holder, unique.key)
 
 
 def _is_step(moment: Moment, task_id: str) -> bool:

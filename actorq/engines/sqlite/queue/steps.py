@@ -11,8 +11,8 @@ from collections.abc import Collection
 from actorq.engines.sqlite.queue.entry import Entry
 from actorq.engines.sqlite.queue.moment import Moment
 from actorq.engines.sqlite.queue.outbox import tell
-from actorq.errors import ChainBroken, TaskCancelled
 from actorq.protocol import Ending
+from actorq.succession import why_broken
 
 
 def begin(moment: Moment, task_id: str, chain: Collection[str]) -> None:
@@ -56,7 +56,9 @@ def break_off(
         moment.execute("delete from actorq_steps where task_id = ?", (step,))
         query = "insert into actorq_steps (task_id, ending) values (?, ?)"
         moment.execute(query, (step, ending.value))
-        tell(moment, step, 1, _told(entry, ending, error), entry.alias, message, step=1)
+        cancelled = ending is Ending.CANCELLED
+        why = why_broken(entry.name, entry.task_id, error, cancelled=cancelled)
+        tell(moment, step, 1, why, entry.alias, message, step=1)
     moment.execute(
         "delete from actorq_steps where ending is not null and seq <= "
         "(select max(seq) from actorq_steps where ending is not null) - ?",
@@ -67,13 +69,3 @@ def break_off(
 def _accepted(moment: Moment, step: str) -> None:
     query = "delete from actorq_steps where task_id = ? and after is not null"
     moment.execute(query, (step,))
-
-
-def _told(entry: Entry, ending: Ending, error: Exception | None) -> Exception:
-    step = f"step {entry.name} ({entry.task_id})"
-    if ending is Ending.CANCELLED:
-        return TaskCancelled(f"cancelled with its chain, before it began: at {step}")
-    why = "" if error is None else f": {type(error).__name__}: {error}"
-    broken = ChainBroken(f"{step} did not succeed{why}", entry.task_id, entry.name)
-    broken.__cause__ = error
-    return broken
