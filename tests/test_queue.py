@@ -330,7 +330,7 @@ class QueueMachine(RuleBasedStateMachine):
     def the_loop_stalls(self, seconds: float) -> None:
         """Promise 35, the queue's part: a stall of the clock's owner costs no lease."""
         self.now += seconds
-        self.queue.forgive(seconds)
+        self.queue.forgive(self.model.expires, seconds)
         for session in self.model.expires:
             self.model.expires[session] += seconds
 

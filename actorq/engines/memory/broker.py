@@ -90,6 +90,8 @@ class InMemoryBroker(Broker):
         self.lease = lease
         self.queue = storage.queue
         self.queue.lease = lease
+        # who came with the storage died with an earlier process, and did not stand still with this one
+        self._own: set[int] = set()
 
     def default_result_backend(self) -> ResultBackend:
         """In memory, the latest 10,000."""
@@ -149,7 +151,9 @@ class InMemoryBroker(Broker):
 
     async def open_session(self, worker: str, now: float, queues: QueueChoice | None = None) -> int:
         """See `Queue.open_session`."""
-        return self.queue.open_session(worker, now, queues).id
+        session = self.queue.open_session(worker, now, queues).id
+        self._own = {number for number in self._own if number in self.queue.sessions} | {session}
+        return session
 
     async def extend(self, session: int, now: float) -> float | None:
         """See `Queue.extend`."""
@@ -178,9 +182,9 @@ class InMemoryBroker(Broker):
         self.queue.promote(now)
 
     async def lapse(self, now: float, late: float) -> None:
-        """See `Queue.lapse`; a stall of the loop is forgiven."""
+        """See `Queue.lapse`; a stall of the loop is forgiven, to those who were in it."""
         if late:
-            self.queue.forgive(late)
+            self.queue.forgive(self._own, late)
         self.queue.lapse(now)
 
     async def release(self, task_name: str) -> None:

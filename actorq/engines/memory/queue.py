@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -587,10 +587,11 @@ class Queue:
 
     # --- time ---
 
-    def forgive(self, late: float) -> None:
-        """The clock's owner was stalled for *late* seconds: no lease runs out for that (35)."""
-        for session in self.sessions.values():
-            session.expires += late
+    def forgive(self, sessions: Container[int], late: float) -> None:
+        """The process of *sessions* stood still for *late* seconds: no lease runs out for that (35)."""
+        for number, session in self.sessions.items():
+            if number in sessions:
+                session.expires += late
 
     def promote(self, now: float) -> None:
         """Do what the time does: begin what is due, end what has expired, give turns."""

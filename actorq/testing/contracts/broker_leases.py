@@ -336,3 +336,17 @@ class LeasesTasks(EngineContract):
         host.now += bench.lease
         await bench.broker.lapse(host.now, 0.0)
         expect(29, await bench.where("a") == ["ready"], "a lease that was forgiven never ends")
+
+    @promised(35, needs={Capability.SURVIVAL})
+    @on_engine
+    async def test_a_stall_forgives_nothing_to_the_dead(self, host: Host) -> None:
+        """35: who died with an earlier process did not stand still with this one."""
+        bench = host.first
+        await bench.enqueue(call("a"))
+        await bench.claim(await bench.session("dies"))
+        bench = await host.crash_process(bench)
+        host.now += bench.lease / 2
+        await bench.broker.lapse(host.now, bench.lease / 2)
+        await host.wait(bench.lease / 2)
+        found = await bench.take(await bench.session("lives"))
+        expect(29, found == ["a"], f"a's worker died a lease ago; another worker gets {found}")

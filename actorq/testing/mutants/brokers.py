@@ -5,7 +5,7 @@ Each is the in-memory engine with one thing wrong; its docstring says what.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
@@ -489,7 +489,7 @@ class IgnoresRenewals(Queue):
 class ForgivesNothing(Queue):
     """A stall of the loop costs the leases that could not be renewed meanwhile."""
 
-    def forgive(self, late: float) -> None:
+    def forgive(self, sessions: Container[int], late: float) -> None:
         pass
 
 
