@@ -124,6 +124,15 @@ from actorq.wire import CBORSerializer, JSONSerializer, MsgpackSerializer, Seria
 
 
 if TYPE_CHECKING:
+    from actorq.engines.by_url import broker_from_url
+    from actorq.engines.postgres.broker import PostgresBroker
+    from actorq.engines.postgres.results import PostgresResultBackend
+    from actorq.engines.postgres.schedules import PostgresScheduleSource
+    from actorq.engines.postgres.storage import PostgresStorage
+    from actorq.engines.redis.broker import RedisBroker
+    from actorq.engines.redis.results import RedisResultBackend
+    from actorq.engines.redis.schedules import RedisScheduleSource
+    from actorq.engines.redis.storage import RedisStorage
     from actorq.engines.sqlite.broker import SQLiteBroker
     from actorq.engines.sqlite.results import SQLiteResultBackend
     from actorq.engines.sqlite.schedules import SQLiteScheduleSource
@@ -187,11 +196,19 @@ __all__ = [
     "Overlap",
     "Per",
     "PoolStatistics",
+    "PostgresBroker",
+    "PostgresResultBackend",
+    "PostgresScheduleSource",
+    "PostgresStorage",
     "Progress",
     "ProgressUpdates",
     "QueueStatistics",
     "QueuedTask",
     "Rate",
+    "RedisBroker",
+    "RedisResultBackend",
+    "RedisScheduleSource",
+    "RedisStorage",
     "Reject",
     "Reply",
     "Requeued",
@@ -253,6 +270,7 @@ __all__ = [
     "WorkerProcessDied",
     "__version__",
     "at",
+    "broker_from_url",
     "cron",
     "every",
     "open_kernel",
@@ -264,10 +282,19 @@ __all__ = [
 
 #: Where to find what is imported when it is first asked for: a fifth of the time for who has no file.
 _LATER: Final = {
+    "RedisBroker": "actorq.engines.redis.broker",
+    "RedisResultBackend": "actorq.engines.redis.results",
+    "RedisScheduleSource": "actorq.engines.redis.schedules",
+    "RedisStorage": "actorq.engines.redis.storage",
+    "PostgresBroker": "actorq.engines.postgres.broker",
+    "PostgresResultBackend": "actorq.engines.postgres.results",
+    "PostgresScheduleSource": "actorq.engines.postgres.schedules",
+    "PostgresStorage": "actorq.engines.postgres.storage",
     "SQLiteBroker": "actorq.engines.sqlite.broker",
     "SQLiteResultBackend": "actorq.engines.sqlite.results",
     "SQLiteScheduleSource": "actorq.engines.sqlite.schedules",
     "SQLiteStorage": "actorq.engines.sqlite.storage",
+    "broker_from_url": "actorq.engines.by_url",
 }
 
 

@@ -42,6 +42,7 @@ __all__ = [
     "Delivery",
     "Ending",
     "Engine",
+    "EngineInDoubt",
     "EngineUnavailable",
     "Fence",
     "Notice",
@@ -57,10 +58,19 @@ __all__ = [
 ]
 
 
+class EngineInDoubt(EngineUnavailable):
+    """What `perform` was given may have been done or not, and the engine cannot find out now.
+
+    It finds out when `perform` is called with the very same list again; whatever is called before then
+    is done after it, or not at all.
+    """
+
+
 class Store(NamedTuple):
     """A step: accept these, as `Engine.store` does."""
 
     messages: tuple[TaskMessage, ...]
+    again: bool = False  #: their ids may have been here before
 
 
 class Claim(NamedTuple):
@@ -91,7 +101,7 @@ class Engine:
 
     **Durable when returned**: what the engine promises to survive (promise 31) must not lose what a
     returned call did.  A call that raised may have done it or not: it is told again, and an id that
-    was stored is not stored twice.
+    was stored is not stored twice.  A `perform` that does not know yet raises `EngineInDoubt`.
 
     **Fences** (promise 34): every claim gets a new token, never used twice on this storage, restarts
     included.  A settlement counts if the task is leased, to this session, with this token.
@@ -182,6 +192,11 @@ class Engine:
     async def locate(self, task_id: str) -> str:
         """Where a task is: scheduled, ready (or parked, limited, paced), leased, done, dead, unknown."""
         raise NotImplementedError
+
+    async def ended_among(self, task_ids: Sequence[str]) -> tuple[str, ...]:
+        """Those of these tasks that are done or dead."""
+        # not `ending`, which an engine without CANCELLATION has not
+        return tuple([each for each in task_ids if await self.locate(each) in ("done", "dead")])
 
     async def is_ending(self, task_id: str) -> bool:
         """Whether a task is over for the queue, and its result on its way to the backend.

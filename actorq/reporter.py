@@ -6,6 +6,7 @@ tasks it starts; jobs that end together are reported together.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections import deque
@@ -15,7 +16,7 @@ from typing import Protocol, TypeVarTuple
 import attrs
 import trio
 
-from actorq.errors import ActorFailed, MailboxFull, StaleResult
+from actorq.errors import ActorFailed, EngineUnavailable, MailboxFull, StaleResult
 from actorq.job import Job
 from actorq.options import AckMode
 from actorq.protocol import (
@@ -41,6 +42,9 @@ Ts = TypeVarTuple("Ts")
 #: Tries to store one result before it is given up, and the first pause between them.
 SAVE_TRIES = 6
 SAVE_PAUSE = 0.1
+#: Seconds for which the result of an acknowledged task is tried again while the engine cannot be had:
+#: nobody else will have it.
+SAVE_PATIENCE = 60.0
 
 _WHEN_EXECUTED = AckMode.WHEN_EXECUTED
 _WHEN_SAVED = AckMode.WHEN_SAVED
@@ -351,13 +355,17 @@ class Reporter:
     async def _save_again(self, job: Job) -> None:
         """The backend refused a result: try again, then keep the task in the dead letters (32)."""
         verdict: Exception | None = None
-        for attempt in range(1, SAVE_TRIES):
-            await trio.sleep(SAVE_PAUSE * 2 ** (attempt - 1))
+        give_up = trio.current_time() + SAVE_PATIENCE
+        for attempt in itertools.count(1):
+            await trio.sleep(SAVE_PAUSE * 2 ** min(attempt - 1, SAVE_TRIES - 1))
             if job.lost:
                 self.drop(job)
                 return
             (verdict,) = await self._ask_to_store([job])
             if verdict is None or isinstance(verdict, StaleResult):
+                break
+            is_away = job.acked and isinstance(verdict.__cause__, EngineUnavailable)
+            if attempt >= SAVE_TRIES - 1 and not (is_away and trio.current_time() < give_up):
                 break
         fence = job.fence
         if isinstance(verdict, StaleResult):

@@ -203,7 +203,10 @@ class Runner:
         _close(job)
 
     def _context_of(self, job: Job, message: TaskMessage) -> Context:
+        warned = False
+
         async def report(progress: TaskProgress) -> None:
+            nonlocal warned
             if job.lost:
                 raise StaleResult(f"this attempt of task {message.task_id} has lost its lease")
             plain = attrs.evolve(progress, meta=dump(progress.meta))
@@ -215,7 +218,12 @@ class Runner:
                 if not isinstance(failed.__cause__, EngineUnavailable):
                     raise
                 # a full disk is no fault of the task's, and the next progress replaces this one
-                log.warning("a progress of task %s is lost: %s", message.task_id, failed.__cause__)
+                level = logging.DEBUG if warned else logging.WARNING
+                warned = True
+                why = failed.__cause__
+                log.log(level, "a progress of task %s is lost: %s", message.task_id, why)
+            else:
+                warned = False
 
         hold = _Hold(job, self._reporter, self._refuse_pause)
         return Context(message, job.fence, report, self._wiring.system, hold)

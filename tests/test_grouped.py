@@ -17,7 +17,7 @@ from actorq.testing.faults import Fault, crash, faults, inject
 from queue_strategies import QUICK, Everywhere, accepted, check_conservation
 from semantics.test_faults import Plan, Seen, programs, run_program
 from strategies import examples, tapes
-from together import Together, unwell
+from together import Doubtful, Together, unwell
 
 
 class TestTogether(BrokerContract):
@@ -85,6 +85,53 @@ def test_who_enqueues_at_the_same_time_shares_a_step(tape: Tape, callers: int) -
             assert max(broker.batches[before:]) >= callers
 
     simulate(main, tape=tape)
+
+
+FATES = ("done", "after", "before", "longer", "cannot")
+
+
+@given(fates=st.lists(st.sampled_from(FATES), max_size=20), tape=tapes, tasks=st.integers(1, 8))
+@settings(max_examples=examples(100))
+def test_31_32_33_what_is_in_doubt_is_found_out_and_nothing_is_done_twice(
+    fates: list[str], tape: Tape, tasks: int
+) -> None:
+    """31, 32, 33: no task is lost or run twice by it, and no enqueuer is kept waiting for long."""
+    broker = Doubtful(fates)
+    begun: list[int] = []
+    waited: list[float] = []
+    uncertain: list[bool] = []  #: whether it said of which task
+
+    @actorq.task
+    async def work(n: int) -> int:
+        begun.append(n)
+        return n
+
+    async def main() -> None:
+        async with open_system(broker, concurrency=3, backoff=QUICK) as sys:
+
+            async def one(n: int) -> None:
+                while True:
+                    asked = trio.current_time()
+                    try:
+                        handle = await sys.enqueue(work.using(task_id=f"task-{n}"), n)
+                        break
+                    except EnqueueUncertain as error:
+                        uncertain.append(error.task_ids == (f"task-{n}",))
+                    except EngineUnavailable:
+                        await trio.sleep(0.1)
+                    finally:
+                        waited.append(trio.current_time() - asked)
+                assert await handle.result() == n
+
+            async with trio.open_nursery() as nursery:
+                for n in range(tasks):
+                    nursery.start_soon(one, n)
+            await sys.wait_idle()
+
+    simulate(main, tape=tape)
+    assert sorted(begun) == list(range(tasks))
+    assert all(uncertain)
+    assert max(waited) <= 2.5, "longer than the longest pause between two tries"
 
 
 def test_a_refusal_in_a_batch_spoils_no_other() -> None:
@@ -353,5 +400,29 @@ def test_progress_that_cannot_be_stored_for_a_while_fails_no_task() -> None:
             seen = await handle.get_progress()
             assert seen is not None
             assert seen.progress == 0.75
+
+    simulate(main)
+
+
+def test_ends_wait_for_a_result_backend_that_is_away_however_long() -> None:
+    """36: who waits for a cancelled task hears so, also after a minute without the server."""
+
+    class Away(actorq.InMemoryResultBackend):
+        async def set_result(self, task_id: str, result: actorq.TaskResult[Any]) -> None:
+            if trio.current_time() < 60:
+                raise EngineUnavailable("the server is away")
+            await super().set_result(task_id, result)
+
+    async def main() -> None:
+        @actorq.task
+        async def work() -> None: ...
+
+        async with open_system(InMemoryBroker().with_result_backend(Away())) as sys:
+            handle = await sys.enqueue(work.using(delay=3600))
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(handle.cancel)
+                with pytest.raises(TaskCancelled):
+                    await handle.result()
+            assert 60 <= trio.current_time() < 65
 
     simulate(main)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import actorq
 from actorq import (
     DummyResultBackend,
+    EngineUnavailable,
     InMemoryBroker,
     InMemoryResultBackend,
     ResultBackend,
@@ -662,3 +663,96 @@ def test_who_sends_again_what_still_runs_waits_for_it(ack: Any, tape: Tape) -> N
         assert got == ["the result"] * 5
 
     simulate(program, tape=tape, limit=100)
+
+
+async def test_a_storage_that_cannot_for_a_while_is_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A task reports its progress twenty times a second, and a server may be away for an hour."""
+
+    class Away(InMemoryResultBackend):
+        away = False
+
+        async def set_progress(self, task_id: str, progress: TaskProgress) -> None:
+            if self.away:
+                raise EngineUnavailable("the server is away")
+            await super().set_progress(task_id, progress)
+
+    backend = Away()
+
+    @actorq.task
+    async def work(ctx: actorq.Context = actorq.Depends()) -> int:
+        for step in range(30):
+            backend.away = 10 <= step < 20
+            await ctx.set_progress(TaskProgress(current=step))
+        return 1
+
+    caplog.set_level("INFO", logger="actorq")
+    broker = actorq.InMemoryBroker().with_result_backend(backend)
+    async with actorq.open_system(broker) as sys:
+        assert await (await sys.enqueue(work)).result() == 1
+    said = [record.getMessage() for record in caplog.records if record.levelname != "DEBUG"]
+    assert (
+        len([text for text in said if "the server is away" in text]) == 2
+    )  # the backend, the task
+    assert len([text for text in said if "works again" in text]) == 1
+
+
+def test_that_a_result_is_not_stored_is_noted_when_the_storage_is_there_again() -> None:
+    """43: it was away when the result came, and when that was to be noted for other processes."""
+
+    class Away(InMemoryResultBackend):
+        noted: dict[str, float]
+        tries = 0
+
+        async def set_result(self, task_id: str, result: actorq.TaskResult[Any]) -> None:
+            raise EngineUnavailable("the server is away")
+
+        async def give_up(self, task_id: str, error: Exception) -> None:
+            self.tries += 1
+            if trio.current_time() < 120:
+                raise EngineUnavailable("the server is away")
+            self.noted[task_id] = trio.current_time()
+
+    async def main() -> None:
+        backend = Away()
+        backend.noted = {}
+        broker = InMemoryBroker().with_result_backend(backend)
+
+        @broker.task(ack="when_received")
+        async def work() -> None:
+            pass
+
+        async with open_system(broker) as sys:
+            handle = await sys.enqueue(work)
+            with pytest.raises(ResultGetError, match="could not be stored"):
+                await handle.result()
+            await trio.sleep(120)
+        assert 120 <= backend.noted[handle.task_id] <= 122
+        assert 50 < backend.tries < 65
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("away", [2.0, 50.0])
+def test_the_result_of_an_acknowledged_task_waits_for_its_storage(away: float) -> None:
+    """32: nobody else would have it; a server that restarts takes longer than a few tries."""
+
+    class Away(InMemoryResultBackend):
+        async def set_result(self, task_id: str, result: actorq.TaskResult[Any]) -> None:
+            if trio.current_time() < away:
+                raise EngineUnavailable("the server is away")
+            await super().set_result(task_id, result)
+
+    async def main() -> None:
+        broker = InMemoryBroker().with_result_backend(Away())
+
+        @broker.task(ack="when_received")
+        async def work() -> int:
+            return 1
+
+        async with open_system(broker) as sys:
+            assert await (await sys.enqueue(work)).result() == 1
+        assert away <= trio.current_time() <= away + 4
+
+    simulate(main)

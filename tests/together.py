@@ -12,7 +12,7 @@ import trio
 
 import actorq
 from actorq.actors.result_backend import ResultBackend
-from actorq.engine import Claim, Engine, EngineUnavailable, Step, Store
+from actorq.engine import Claim, Engine, EngineInDoubt, EngineUnavailable, Step, Store
 from actorq.protocol import Settlement
 from actorq.result import TaskResult
 
@@ -68,6 +68,38 @@ class Together(actorq.InMemoryBroker):
             self.storage.results.put(outcome.task_id, kept)
             self.stored[outcome.task_id].append(outcome.result)
         return bool(taken)
+
+
+class Doubtful(Together):
+    """Of some calls it does not know for a while whether they were done: until asked again, or twice.
+
+    A fate for each call: "done"; "after": done, and in doubt; "before": in doubt, and not done yet;
+    "longer": in doubt still; "cannot".
+    """
+
+    def __init__(self, fates: Sequence[str]) -> None:
+        super().__init__()
+        self.fates = list(fates)
+        self.doubt: tuple[Sequence[Step], Sequence[Any] | None] | None = None
+
+    async def perform(self, steps: Sequence[Step], now: float) -> Sequence[Any]:
+        fate = self.fates.pop(0) if self.fates else "done"
+        answers: Sequence[Any] | None = None
+        if self.doubt is not None:
+            doubted, answers = self.doubt
+            assert steps is doubted, "something came before it was known"
+            if fate in ("longer", "cannot"):
+                raise EngineInDoubt("the server does not answer")
+        elif fate == "cannot":
+            raise EngineUnavailable("the server is gone")
+        if answers is None and fate != "before":
+            answers = await super().perform(steps, now)
+        if fate in ("before", "after", "longer"):
+            self.doubt = steps, answers
+            raise EngineInDoubt("the connection broke")
+        self.doubt = None
+        assert answers is not None
+        return answers
 
 
 def at_once(call: Awaitable[Any]) -> Any:

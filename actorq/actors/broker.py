@@ -18,12 +18,13 @@ import trio
 from actorq.actor import Actor
 from actorq.capability import Capability
 from actorq.configuration import Configuration
-from actorq.engine import Claim, Engine, Step, Store
+from actorq.engine import Claim, Engine, EngineInDoubt, Step, Store
 from actorq.errors import (
     ActorFailed,
     ActorqError,
     ActorStopped,
     EngineUnavailable,
+    EnqueueUncertain,
     LeaseLost,
     MailboxFull,
     ResultSetError,
@@ -129,6 +130,20 @@ class Demand:
     sent: int = 0
 
 
+class Group:
+    """What is done together."""
+
+    __slots__ = ("aside", "steps", "wanting")
+
+    def __init__(
+        self, aside: list[tuple[Step, Reply[Any] | None]], wanting: list[tuple[int, Demand]]
+    ) -> None:
+        self.aside = aside
+        self.wanting = wanting
+        claims = [Claim(session, want.allowed - want.sent) for session, want in wanting]
+        self.steps: list[Step] = [*[step for step, _ in aside], *claims]
+
+
 @attrs.define
 class Counter:
     """Who waits at the broker, in one life (pure)."""
@@ -142,7 +157,8 @@ class Counter:
     sweep_at: float | None = None  #: likewise for leases
     publishing: bool = False
     #: Put aside for one step of the engine: since the last flush, or until the engine can again.
-    aside: list[tuple[Step, Reply[Any]]] = attrs.field(factory=list)
+    aside: list[tuple[Step, Reply[Any] | None]] = attrs.field(factory=list)
+    doubt: Group | None = None  #: what may have been done or not: nothing comes before it is known
     began: bool = False  #: the engine has begun this life
     trying: bool = False  #: it is asked again, just now
     failures: int = (
@@ -213,7 +229,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
                 if message.again:  # type: ignore[union-attr]
                     await self._note_ended(message.messages)  # type: ignore[union-attr]
                 if self.grouped:
-                    self._put_aside(Store(message.messages))  # type: ignore[union-attr]
+                    self._put_aside(Store(message.messages, message.again))  # type: ignore[union-attr]
                     return None
                 return await self.store(message.messages, self._wiring.clock())  # type: ignore[union-attr]
             except ActorqError as refusal:
@@ -301,8 +317,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         for message in messages:
             steps = () if message.terms is None else message.terms.chain
             ids += [message.task_id, *[step.task_id for step in steps]]
-        # not `ending`, which an engine without CANCELLATION has not
-        ended = tuple([each for each in ids if await self.locate(each) in ("done", "dead")])
+        ended = await self.ended_among(ids)
         if ended:
             await self._wiring.results.tell(EndedBefore(ended))
 
@@ -383,31 +398,53 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         if not self.grouped:
             await self._perform_kept()
             return
+        if counter.doubt is not None:
+            await self._perform_group(counter.doubt)  # first find out
         aside, counter.aside = counter.aside, []
-        steps = [step for step, _ in aside]
-        hopes = asks or self.claimable() or any(_may_bring(s) for s in steps)
+        hopes = asks or self.claimable() or any(_may_bring(step) for step, _ in aside)
         wanting = self._wanting() if hopes else []
-        claims = [Claim(session, want.allowed - want.sent) for session, want in wanting]
-        if not steps and not claims:
-            return
+        if aside or wanting:
+            await self._perform_group(Group(aside, wanting))
+
+    async def _perform_group(self, group: Group) -> None:
+        counter = self._counter
         now = self._wiring.clock()
         try:
-            answers = await self.perform([*steps, *claims], now)
-        except EngineUnavailable:
-            counter.aside = aside + counter.aside
+            answers = await self.perform(group.steps, now)
+        except EngineInDoubt as why:
+            self._doubt(group, why)
             raise
-        for (step, reply), answer in zip(aside, answers, strict=False):
+        except EngineUnavailable:
+            counter.aside = [(step, reply) for step, reply in group.aside if reply] + counter.aside
+            counter.doubt = None
+            raise
+        counter.doubt = None
+        for (step, reply), answer in zip(group.aside, answers, strict=False):
             if type(step) is Settle:
                 self._tell_stored(step, answer)
+            if reply is None:
+                continue  # its enqueuer was told that it is not certain
             if isinstance(answer, Exception):
                 reply.fail(answer)
             else:
                 reply.send(answer)
-        for (session, demand), deliveries in zip(wanting, answers[len(steps) :], strict=True):
+        claimed = answers[len(group.aside) :]
+        for (session, demand), deliveries in zip(group.wanting, claimed, strict=True):
             await self._hand_out(session, demand, deliveries, now)
-        if len(wanting) > 1:  # whose turn was first is last the next time
-            first = wanting[0][0]
-            counter.demands[first] = counter.demands.pop(first)
+        if len(group.wanting) > 1:  # whose turn was first is last the next time
+            first = group.wanting[0][0]
+            if first in counter.demands:
+                counter.demands[first] = counter.demands.pop(first)
+
+    def _doubt(self, group: Group, why: EngineInDoubt) -> None:
+        """The group is asked about again; who enqueues is not kept waiting until then."""
+        for index, (step, reply) in enumerate(group.aside):
+            if type(step) is Store and reply is not None:
+                uncertain = EnqueueUncertain(tuple([each.task_id for each in step.messages]))
+                uncertain.__cause__ = why
+                reply.fail(uncertain)
+                group.aside[index] = (step, None)
+        self._counter.doubt = group
 
     async def _perform_kept(self) -> None:
         """What an engine that does one thing at a time could not do when it was told."""
@@ -416,6 +453,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             step, reply = aside[0]
             (answer,) = await self.perform([step], self._wiring.clock())
             aside.pop(0)
+            assert reply is not None
             reply.send(answer)
 
     def _wanting(self) -> list[tuple[int, Demand]]:
@@ -446,7 +484,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         """Who enqueues is told; what workers said is kept until the engine can again."""
         counter = self._counter
         for step, reply in counter.aside:
-            if type(step) is Store:
+            if type(step) is Store and reply is not None:
                 reply.fail(why)
         counter.aside = [each for each in counter.aside if type(each[0]) is not Store]
         if counter.failures and not counter.trying:
@@ -467,7 +505,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         await self.refresh(self._wiring.clock())
         await self._perform()
         if counter.failures:
-            log.info("%s works again, after %d tries", type(self).__name__, counter.failures)
+            log.info("%s works again; tries that failed: %d", type(self).__name__, counter.failures)
             counter.failures = 0
         counter.trying = False
         counter.due_at = counter.sweep_at = None  # their timers may have fired in vain
@@ -598,10 +636,13 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
                 if isinstance(verdict, ResultSetError)
             ]
             if refused:
+                if not failures:
+                    log.error("the result backend fails; %d ends wait to be stored", len(outbox))
                 failures += 1
-                log.error("the result backend fails; %d ends wait to be stored", len(outbox))
-                if failures < PUBLISH_TRIES:
-                    await trio.sleep(0.1 * 2 ** (failures - 1))
+                # one that is away comes back: nothing is given up for that
+                away = any(isinstance(why.__cause__, EngineUnavailable) for _, why in refused)
+                if away or failures < PUBLISH_TRIES:
+                    await trio.sleep(min(LONGEST_PAUSE, 0.1 * 2.0 ** min(failures - 1, 16)))
                     continue
             failures = 0
             for task_id, verdict in refused:  # given up: who waits hears why

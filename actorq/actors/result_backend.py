@@ -60,6 +60,8 @@ PROGRESS_KEPT = 64
 TASKS_KEPT = 10_000
 #: Seconds before a storage that could not say what is new is asked again.
 LOOK_PAUSE = 1.0
+#: Seconds before it is noted again that a result is not stored, if that could not be noted.
+UNSAVED_PAUSE = 1.0
 
 
 @attrs.define
@@ -221,6 +223,7 @@ class ResultBackend(Actor[ResultMessage]):
     _changes = 0  #: how often `listen` has said so
     _looked = -1  #: how often it had when `news` was asked last
     _ledger: Ledger | None = None
+    _cannot = False  #: its storage could not do the latest call, and that was said
     _wiring: Wiring
     #: Who has begun to wait, and nobody has looked for them yet.
     _begun: list[tuple[WaitResult, Reply[TaskResult[Any] | None]]]
@@ -395,7 +398,8 @@ class ResultBackend(Actor[ResultMessage]):
                     await self._take_news()
                 case UnsavedResult(task_id, error):
                     self._fail_waiters(task_id, error)
-                    await self._guard(self.give_up(task_id, error), ResultBackendError, task_id)
+                    if not await self._gave_up(message):
+                        return None
                     if task_id in self._desk.logs:  # nothing else would drop its progress
                         call = self.delete_result(task_id)
                         await self._guard(call, ResultBackendError, task_id)
@@ -416,6 +420,18 @@ class ResultBackend(Actor[ResultMessage]):
         """After a burst: look for what those want who have begun to wait."""
         if self._begun:
             await self._look_for_begun()
+
+    async def _gave_up(self, message: UnsavedResult) -> bool:
+        """Note it for those in other processes; later, if the storage cannot be had just now (43)."""
+        task_id, error = message.task_id, message.error
+        try:
+            await self._guard(self.give_up(task_id, error), ResultBackendError, task_id)
+        except ResultBackendError as failed:
+            if not isinstance(failed.__cause__, EngineUnavailable):
+                raise
+            self.set_timer(f"unsaved {task_id}", UNSAVED_PAUSE, message)
+            return False
+        return True
 
     def _set_alarm(self, now: float) -> None:
         assert self._ledger is not None
@@ -446,17 +462,24 @@ class ResultBackend(Actor[ResultMessage]):
     async def _guard(self, call: Any, kind: type[ResultBackendError], task_id: str) -> Any:
         """Await a subclass's method; whatever it raises becomes a refusal of *kind*."""
         try:
-            return await call
+            answer = await call
         except ResultBackendError:
             raise
         except Exception as error:
             failure = kind(
                 f"{type(self).__name__} failed for task {task_id!r}: {type(error).__name__}: {error}"
             )
-            # that the engine is unavailable says all; a stack each time would hide it
-            stack = None if isinstance(error, EngineUnavailable) else error
-            log.exception("%s", failure, exc_info=stack)
+            if not isinstance(error, EngineUnavailable):
+                log.exception("%s", failure)
+            else:  # a stack would hide what it says, and a line for each call what else is said
+                if not self._cannot:
+                    log.error("%s; this is not said again until it works", failure)  # noqa: TRY400
+                self._cannot = True
             raise failure from error
+        if self._cannot:
+            self._cannot = False
+            log.info("%s works again", type(self).__name__)
+        return answer
 
     # --- what other processes store ---
 
@@ -477,8 +500,11 @@ class ResultBackend(Actor[ResultMessage]):
         desk = self._desk
         try:
             news = await self.news(desk.waiters.keys(), desk.readers.keys())
-        except Exception:
-            log.exception("%s cannot say what is new; asking again", type(self).__name__)
+        except Exception as failure:
+            # that the engine is unavailable says all; a stack each time would hide it
+            stack = None if isinstance(failure, EngineUnavailable) else failure
+            said = f"{type(self).__name__} cannot say what is new; asking again: {failure}"
+            log.exception("%s", said, exc_info=stack)
             self._changed = True  # the word of it was heard: nobody says it again
             self.set_timer("changed", LOOK_PAUSE, _Changed())  # type: ignore[arg-type]
             return
@@ -559,7 +585,9 @@ class ResultBackend(Actor[ResultMessage]):
 
     def _set_failure(self, task_id: str, error: Exception) -> ResultSetError:
         name = type(self).__name__
-        log.error("%s could not store the result of %s", name, task_id, exc_info=error)
+        # that the engine is unavailable says all; a stack for each result would hide it
+        stack = None if isinstance(error, EngineUnavailable) else error
+        log.error("%s could not store the result of %s: %s", name, task_id, error, exc_info=stack)
         failure = ResultSetError(
             f"{name}.set_result failed for task {task_id!r}: {type(error).__name__}: {error}"
         )

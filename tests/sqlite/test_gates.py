@@ -16,9 +16,10 @@ from actorq.engines.memory.admission import Admission
 from actorq.engines.memory.entry import Entry as ReferenceEntry
 from actorq.engines.memory.entry import Held, State
 from actorq.engines.memory.lanes import Line
+from actorq.engines.sent import Bounds
 from actorq.engines.sqlite import gates
 from actorq.engines.sqlite.gates import Gates
-from actorq.engines.sqlite.queue.entry import COLUMNS, Bounds, Entry
+from actorq.engines.sqlite.queue.entry import COLUMNS, Entry
 from actorq.limits import Pace, Permit
 from actorq.message import TaskMessage, Terms
 from actorq.options import TaskOptions

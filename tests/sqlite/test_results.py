@@ -25,8 +25,8 @@ from actorq import (
     TaskResult,
 )
 from actorq.engines.sqlite import result_rows
-from actorq.engines.sqlite.result_rows import Keeping, Row
 from actorq.engines.sqlite.schema import migrate, migrations
+from actorq.engines.stored_result import Keeping, Row
 from actorq.errors import MailboxFull, ResultGetError, StaleResult
 from actorq.protocol import Outcome, ResultsStored, WaitResult
 from actorq.ref import ActorRef

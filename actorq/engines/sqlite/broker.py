@@ -19,22 +19,23 @@ import trio
 from actorq.actors.broker import Broker
 from actorq.actors.result_backend import ResultBackend
 from actorq.engine import Claim, Step, Store
+from actorq.engines import sent
 from actorq.engines.memory.lease import Turns
 from actorq.engines.sqlite import whereabouts
 from actorq.engines.sqlite.mirror import Mirror
 from actorq.engines.sqlite.peers import boot_id
-from actorq.engines.sqlite.queue import early, looking, outbox, requests, sent, sessions
+from actorq.engines.sqlite.queue import early, looking, outbox, requests, sessions
 from actorq.engines.sqlite.queue.accepting import accept
 from actorq.engines.sqlite.queue.claiming import Found, claim
 from actorq.engines.sqlite.queue.looking import Seen, View, look
 from actorq.engines.sqlite.queue.moment import Law, Moment
 from actorq.engines.sqlite.queue.performing import Act, Acts, perform
 from actorq.engines.sqlite.queue.settling import Word, bury_unreadable, settle
-from actorq.engines.sqlite.result_rows import row_of
 from actorq.engines.sqlite.results import SQLiteResultBackend
 from actorq.engines.sqlite.schedules import SQLiteScheduleSource
 from actorq.engines.sqlite.storage import SQLiteStorage, Synchronous, Topic
-from actorq.engines.sqlite.transaction import Enqueuing
+from actorq.engines.sqlite.transaction import FileEnqueuing
+from actorq.engines.stored_result import row_of
 from actorq.errors import ActorqError, EngineUnavailable, EnvelopeError
 from actorq.message import Delivery, Fence, TaskMessage
 from actorq.protocol import (
@@ -63,7 +64,7 @@ ENDS: Final[tuple[Topic, ...]] = ("ends",)
 BOTH: Final[tuple[Topic, ...]] = ("tasks", "ends")
 
 
-class SQLiteBroker(Enqueuing, Broker):
+class SQLiteBroker(FileEnqueuing, Broker):
     """Keeps the queue in the file at *path*, for all processes of this machine that open it.
 
     Its results and schedules are kept there, too, unless `with_result_backend` or `with_schedule_source`

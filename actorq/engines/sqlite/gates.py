@@ -20,7 +20,8 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from actorq.engines.sqlite.queue.entry import Bounds, Entry
+from actorq.engines.sent import Bounds
+from actorq.engines.sqlite.queue.entry import Entry
 from actorq.limits import Pace, Permit
 
 

@@ -12,11 +12,8 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-import attrs
-
-from actorq.errors import StaleResult, WorkerLost
-from actorq.protocol import Outcome
-from actorq.wire import Wire
+from actorq.engines.stored_result import GONE_KEPT, Keeping, Row
+from actorq.errors import StaleResult
 
 
 TABLES: Final = (
@@ -44,39 +41,10 @@ TABLES: Final = (
     )""",
 )
 
-#: Seconds that results are kept unless told.
-A_WEEK: Final = 7 * 24 * 3600.0
-#: Whose result is gone is remembered for so many.
-GONE_KEPT: Final = 100_000
 #: Expired rows that one step takes out, at most: no step takes long.
 SWEPT: Final = 64
 #: Parameters of one statement.
 CHUNK: Final = 500
-
-
-@attrs.frozen
-class Keeping:
-    """How long results are kept, and how many."""
-
-    ttl: float | None = A_WEEK
-    limit: int | None = None
-
-
-class Row(NamedTuple):
-    """A result on its way into the table."""
-
-    task_id: str
-    attempt: int
-    ttl: float | None
-    data: bytes
-    lost: bool  #: its worker died: what that had stored stands
-
-
-def row_of(outcome: Outcome, wire: Wire) -> Row:
-    """In Trio's thread, before the step.  Raises if the result cannot be encoded."""
-    task_id, result, _, ttl, _ = outcome
-    data = wire.encode_result(task_id, result)
-    return Row(task_id, result.attempts, ttl, data, type(result.error) is WorkerLost)
 
 
 # --- steps: in the storage's thread ---
@@ -151,22 +119,6 @@ def note_gone(connection: sqlite3.Connection, task_id: str, why: str) -> None:
     connection.execute(
         "delete from actorq_gone where seq <= ?", ((cursor.lastrowid or 0) - GONE_KEPT,)
     )
-
-
-def why(task_id: str, noted: str) -> str:
-    """What who asks is told."""
-    kind, _, rest = noted.partition(" ")
-    if kind in ("expired", "deleted"):
-        return (
-            f"the result of task {task_id!r} was deleted: its result_ttl is over, or somebody "
-            f"called delete_result(); wait for it earlier, or allow it more time"
-        )
-    if kind == "evicted":
-        return (
-            f"the result of task {task_id!r} was evicted: the backend keeps the latest {rest}; wait "
-            f"for it earlier, or raise max_stored_results"
-        )
-    return rest
 
 
 class Position(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
@@ -12,12 +11,8 @@ import attrs
 
 from actorq.actors.result_backend import News, ResultBackend
 from actorq.engines.sqlite.result_rows import (
-    A_WEEK,
-    GONE_KEPT,
     Found,
-    Keeping,
     Position,
-    Row,
     bury,
     latest_progress,
     look_after,
@@ -26,13 +21,22 @@ from actorq.engines.sqlite.result_rows import (
     position,
     progress_after,
     refuse_if_overtaken,
-    row_of,
     store_progress,
     store_row,
     sweep,
-    why,
 )
 from actorq.engines.sqlite.storage import SQLiteStorage, Topic
+from actorq.engines.stored_result import (
+    A_WEEK,
+    GONE_KEPT,
+    Eviction,
+    Keeping,
+    Row,
+    Told,
+    check_keeping,
+    row_of,
+    why,
+)
 from actorq.errors import EnvelopeError, ResultGetError, StaleResult
 from actorq.progress import TaskProgress
 from actorq.protocol import Outcome
@@ -40,8 +44,6 @@ from actorq.result import TaskResult
 
 
 TOPICS: Final[tuple[Topic, ...]] = ("results",)
-#: Tasks whose progress is not told twice.
-TOLD_KEPT: Final = 10_000
 
 
 class SQLiteResultBackend(ResultBackend):
@@ -67,28 +69,14 @@ class SQLiteResultBackend(ResultBackend):
         ttl: float | None = A_WEEK,
         max_stored_results: int | None = None,
     ) -> None:
-        if ttl is not None and (
-            isinstance(ttl, bool) or not isinstance(ttl, int | float) or not ttl > 0
-        ):
-            raise ValueError(
-                f"ttl expects seconds > 0, or None to keep results for ever; got {ttl!r}"
-            )
-        if max_stored_results is not None and (
-            isinstance(max_stored_results, bool)
-            or not isinstance(max_stored_results, int)
-            or max_stored_results < 1
-        ):
-            raise ValueError(
-                f"max_stored_results expects a whole number >= 1, or None for no limit; got "
-                f"{max_stored_results!r}"
-            )
+        check_keeping(ttl, max_stored_results)
         self.storage = where if isinstance(where, SQLiteStorage) else SQLiteStorage(where)
         self.keeping = Keeping(ttl, max_stored_results)
-        self._unchecked = 0  #: results stored since those too many were looked for
+        self._eviction = Eviction(max_stored_results)
         self._seen = self._first = Position(0, 0, 0)
         self._has_looked = False
         self._reading: frozenset[str] = frozenset()  #: whose progress the last look was for
-        self._told: OrderedDict[str, int] = OrderedDict()  #: the number of the progress told last
+        self._told = Told()
 
     async def startup(self) -> None:
         """Open the file, unless another part has; begin to look for what is new from here on."""
@@ -110,14 +98,7 @@ class SQLiteResultBackend(ResultBackend):
 
     def limit_now(self, stored: int) -> int | None:
         """What `sweep` is to be given after *stored* results more: a limit now and then."""
-        limit = self.keeping.limit
-        if limit is None:
-            return None
-        self._unchecked += stored
-        if self._unchecked * 100 < limit:
-            return None
-        self._unchecked = 0
-        return limit
+        return self._eviction.after(stored)
 
     async def set_result(self, task_id: str, result: TaskResult[Any]) -> None:
         """Store one result; raises `StaleResult` if a later attempt's is stored, or runs."""
@@ -173,7 +154,7 @@ class SQLiteResultBackend(ResultBackend):
             self.storage.touch("results", self)
 
         await self.storage.write(step)
-        self._told.pop(task_id, None)
+        self._told.forget(task_id)
 
     async def why_gone(self, task_id: str) -> str | None:
         """Why there is no result, if it was there once, or was given up."""
@@ -236,7 +217,7 @@ class SQLiteResultBackend(ResultBackend):
         progress = [
             (task_id, self.wire.decode_progress(data, task_id))
             for number, task_id, data in updates
-            if self._is_untold(task_id, number)
+            if self._told.is_new(task_id, number)
         ]
         return attrs.evolve(self._news(found), progress=progress)
 
@@ -265,7 +246,7 @@ class SQLiteResultBackend(ResultBackend):
             self.storage.touch("results", self)
             return number
 
-        self._is_untold(task_id, await self.storage.write(step))
+        self._told.is_new(task_id, await self.storage.write(step))
 
     async def get_progress(self, task_id: str) -> TaskProgress | None:
         """The latest progress, if there is any."""
@@ -275,16 +256,6 @@ class SQLiteResultBackend(ResultBackend):
             lambda connection: latest_progress(connection, task_id, now)
         )
         return None if found is None else self.wire.decode_progress(found, task_id)
-
-    def _is_untold(self, task_id: str, number: int) -> bool:
-        """Whether this update is newer than what readers here were told; it is told now."""
-        newer = number > self._told.get(task_id, 0)
-        if newer:
-            self._told[task_id] = number
-            self._told.move_to_end(task_id)
-            if len(self._told) > TOLD_KEPT:
-                self._told.popitem(last=False)
-        return newer
 
     def __repr__(self) -> str:
         return f"<SQLiteResultBackend: {self.storage.path}>"

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import trio
 
 from actorq.engines.sqlite import schedule_rows
 from actorq.engines.sqlite.storage import SQLiteStorage, Topic
+from actorq.engines.stored_schedule import decoded
 from actorq.schedule_source import ScheduleSource
 from actorq.schedule_state import Schedule
 
-
-log = logging.getLogger("actorq.scheduler")
 
 T = TypeVar("T")
 
@@ -52,13 +50,13 @@ class SQLiteScheduleSource(ScheduleSource):
                 "select id, state from actorq_schedules order by id"
             ).fetchall()
         )
-        read = [_decoded(schedule_id, state) for schedule_id, state in rows]
+        read = [decoded(schedule_id, state) for schedule_id, state in rows]
         return tuple([each for each in read if each is not None])
 
     async def fetch(self, schedule_id: str) -> Schedule | None:
         """One of them.  Always a checkpoint."""
         state = await self._read(lambda connection: schedule_rows.fetch(connection, schedule_id))
-        return None if state is None else _decoded(schedule_id, state)
+        return None if state is None else decoded(schedule_id, state)
 
     async def swap(
         self, schedule_id: str, version: str | None, new: Schedule | None, *, announce: bool
@@ -133,23 +131,10 @@ class _News:
         return schedule_rows.changes_after(connection, self._seen)
 
 
-def _decoded(schedule_id: str, state: Any) -> Schedule | None:
-    try:
-        return Schedule.from_dict(json.loads(state))
-    except ValueError as error:  # EnvelopeError is one
-        log.error(  # noqa: TRY400 - what is wrong is in it
-            "schedule %r cannot be read, and does not run: %s; add it again under its id, with what "
-            "this version knows, or run the newer version that has stored it",
-            schedule_id,
-            error,
-        )
-        return None
-
-
 def _make_room(connection: sqlite3.Connection, schedule_id: str) -> None:
     """Forget what stands where nothing seems to stand, for it cannot be read."""
     found = connection.execute(
         "select state from actorq_schedules where id = ?", (schedule_id,)
     ).fetchone()
-    if found is not None and _decoded(schedule_id, found[0]) is None:
+    if found is not None and decoded(schedule_id, found[0]) is None:
         connection.execute("delete from actorq_schedules where id = ?", (schedule_id,))

@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from actorq.call import Call, Enqueueable, Step
-from actorq.call_message import message_of
-from actorq.chain import Chain
+from actorq.call import Enqueueable
+from actorq.engines.enqueuing import Enqueuing, id_for
 from actorq.engines.sqlite.connection import begin, connect
 from actorq.engines.sqlite.peers import ring
 from actorq.engines.sqlite.queue import outbox
 from actorq.engines.sqlite.queue.accepting import accept_in
 from actorq.engines.sqlite.queue.moment import Law, Moment
-from actorq.engines.sqlite.result_rows import row_of, store_row
+from actorq.engines.sqlite.result_rows import store_row
 from actorq.engines.sqlite.results import SQLiteResultBackend
 from actorq.engines.sqlite.schema import migrate, migrations
 from actorq.engines.sqlite.troubles import explained, is_busy
-from actorq.environment import current_environment
-from actorq.errors import ArgumentsError, EngineUnavailable, MiddlewareError
+from actorq.engines.stored_result import row_of
+from actorq.errors import EngineUnavailable
 from actorq.message import TaskId, TaskMessage
-from actorq.middleware import implements
 
 
 if TYPE_CHECKING:
@@ -37,16 +35,12 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T")
-
-#: Hooks of middlewares that have to do with sending.
-SENDING: Final = frozenset({"around_send", "pre_send", "post_send"})
 
 
 class Transaction:
     """A transaction on the queue's file.  Made by `SQLiteBroker.transaction`."""
 
-    def __init__(self, broker: Enqueuing, connection: sqlite3.Connection) -> None:
+    def __init__(self, broker: FileEnqueuing, connection: sqlite3.Connection) -> None:
         self.connection = connection  #: for your own tables; committed at the end of the block
         self._broker = broker
         self._sent: list[TaskMessage] = []
@@ -62,7 +56,7 @@ class Transaction:
         return task_id
 
 
-class Enqueuing:
+class FileEnqueuing(Enqueuing):
     """What a `SQLiteBroker` has for transactions."""
 
     storage: SQLiteStorage
@@ -146,25 +140,15 @@ class Enqueuing:
         """The message, unless another task stands for it; and the id."""
         path = self.storage.path
         check_connection(connection, path)
-        call = _call(work, args, kwargs)
-        broker = cast("Configuration", self)
-        environment = current_environment()
-        now = environment.wall()
-        new_id = broker.id_generator or environment.new_id
-        chain = self._chain()
-        messages: tuple[TaskMessage, ...] = (message_of(call, new_id(), now),)
-        with chain.around_send(messages) if "around_send" in chain.hooks else nullcontext():
-            if "pre_send" in chain.hooks:
-                messages = at_once(chain.pre_send(messages), "pre_send")
+        with self._sending(work, args, kwargs) as (message, now):
+            broker = cast("Configuration", self)
             with _plain_rows(connection), _troubles(path), _savepoint(connection):
                 migrate(connection, migrations())  # a file that no broker has opened yet
-                stand_ins = accept_in(connection, messages, broker.wire, now)
+                stand_ins = accept_in(connection, (message,), broker.wire, now)
                 self._store_ends(connection, now)
-        message = messages[0]
         if stand_ins is not None and stand_ins[0] != message.task_id:
             return None, stand_ins[0]
-        steps = () if message.terms is None else message.terms.chain
-        return message, steps[-1].task_id if steps else message.task_id
+        return message, id_for(message)
 
     def _store_ends(self, connection: sqlite3.Connection, now: float) -> None:
         """Of tasks that this one replaces: no broker has had a hand in it, so none would tell."""
@@ -181,27 +165,6 @@ class Enqueuing:
             row = row_of(outbox.outcome(told, broker.wire), broker.wire)
             store_row(connection, row, now, backend.keeping)
         outbox.stored(moment, [told.seq for told in ends])
-
-    def _chain(self) -> Chain:
-        """The middlewares of the open system; without one, those that need not be started."""
-        broker = cast("Configuration", self)
-        if broker._system is not None and broker._system.wiring.chain.life is not None:
-            return broker._system.wiring.chain
-        chain = Chain(broker.middlewares)
-        if chain.hooks & SENDING:
-            for middleware in broker.middlewares:
-                if implements(middleware, "startup"):
-                    raise MiddlewareError(
-                        f"{type(middleware).__name__} has a startup(), which runs when the broker's "
-                        f"system is opened, and none is open here: enqueue where one is, or leave that "
-                        f"middleware out of this process"
-                    )
-        return chain
-
-    def _tell_sent(self, messages: tuple[TaskMessage, ...]) -> None:
-        chain = self._chain()
-        if "post_send" in chain.hooks:
-            at_once(chain.post_send(messages), "post_send")
 
 
 def check_connection(connection: object, path: Path) -> None:
@@ -226,32 +189,6 @@ def check_connection(connection: object, path: Path) -> None:
             "enqueue_in() expects an open transaction, which you commit afterwards; this connection "
             "has none. Begin one first: connection.execute('begin immediate')"
         )
-
-
-def at_once(hooks: Coroutine[Any, Any, T], name: str) -> T:
-    """What these hooks return; `MiddlewareError` if one of them has to wait for something."""
-    try:
-        hooks.send(None)
-    except StopIteration as end:
-        value: T = end.value
-        return value
-    hooks.close()
-    raise MiddlewareError(
-        f"a middleware's {name}() waits for something, which cannot be done in a transaction: it is "
-        f"plain synchronous code. Enqueue with `await system.enqueue(...)`, or let {name}() not wait"
-    )
-
-
-def _call(work: object, args: Sequence[Any], kwargs: dict[str, Any]) -> Call[Any]:
-    if not isinstance(work, Enqueueable):
-        raise TypeError(
-            f"enqueue_in() expects a task made with @actorq.task, a call or a chain; got {work!r}"
-        )
-    if isinstance(work, Call) and (args or kwargs):
-        raise ArgumentsError(f"{work!r} has all its arguments; it takes no more of them")
-    if isinstance(work, Step) and (len(args) != 1 or kwargs):
-        raise ArgumentsError(f"{work!r} lacks one argument, its first")
-    return work.call(*args, **kwargs)
 
 
 @contextmanager

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from actorq.engines.sent import Bounds, Sent, check_same_call, may_change, read, write
 from actorq.engines.sqlite.queue.ends import ask_to_cancel, bury, call_off, report, take_out
-from actorq.engines.sqlite.queue.entry import COLUMNS, Bounds, Entry
+from actorq.engines.sqlite.queue.entry import COLUMNS, Entry
 from actorq.engines.sqlite.queue.moment import Law, Moment, rows_of
-from actorq.engines.sqlite.queue.sent import Sent, read, write
 from actorq.engines.sqlite.queue.steps import begin, break_off, some_are_broken
-from actorq.errors import ActorqError, DuplicateTask, DuplicateTaskId, EnvelopeError
+from actorq.errors import ActorqError, DuplicateTask, EnvelopeError
 from actorq.message import TaskMessage
 from actorq.protocol import Ending
 from actorq.remote_error import dump_error
@@ -168,38 +167,19 @@ def _check_calls(moment: Moment, sent: Sequence[Sent], known: dict[str, int]) ->
         if known.get(each.task_id) == _LIVE:
             query = "select terms, alias, message from actorq_tasks where task_id = ?"
             terms, alias, data = moment.execute(query, (each.task_id,)).fetchone()
-            if data != each.data and not _may_change(terms):
+            if data != each.data and not (terms is not None and may_change(Bounds.load(terms))):
                 try:
                     message = read(data, each.task_id, alias, moment.law.wire)
                 except EnvelopeError:
                     continue  # who can tell?
-                _check_same_call(message, each.message)
+                check_same_call(message, each.message)
     if len(sent) > 1:
         batch: dict[str, Sent] = {}
         for each in sent:
             first = batch.setdefault(each.task_id, each)
-            unique = None if first.bounds is None else first.bounds.unique
-            if first is each or (unique and unique.on_conflict is OnConflict.DEBOUNCE):
+            if first is each or may_change(first.bounds):
                 continue
-            _check_same_call(first.message, each.message)
-
-
-def _may_change(terms: str | None) -> bool:
-    """Such a call may have taken the arguments of a later one."""
-    unique = None if terms is None else Bounds.load(terms).unique
-    return unique is not None and unique.on_conflict is OnConflict.DEBOUNCE
-
-
-def _check_same_call(known: TaskMessage, other: TaskMessage) -> None:
-    if known.task_name != other.task_name or _arguments(known) != _arguments(other):
-        raise DuplicateTaskId(
-            f"task id {other.task_id!r} belongs to another call already: {known.task_name}; "
-            f"choose another task_id"
-        )
-
-
-def _arguments(message: TaskMessage) -> str:
-    return json.dumps([list(message.args), dict(message.kwargs)], sort_keys=True, default=repr)
+            check_same_call(first.message, each.message)
 
 
 # --- one key, one task ---

@@ -5,35 +5,9 @@ What the law looks at; the message itself is left where it is.
 
 from __future__ import annotations
 
-import json
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from actorq.limits import Pace, Permit
-from actorq.unique import OnConflict, UniqueKey, Until
-
-
-class Bounds(NamedTuple):
-    """Of a call's terms, what the queue's law looks at."""
-
-    unique: UniqueKey | None = None
-    permits: tuple[Permit, ...] = ()
-    paces: tuple[Pace, ...] = ()
-    chain: tuple[str, ...] = ()  #: the ids of the steps after it
-
-    def dump(self) -> str:
-        """As it is kept."""
-        return json.dumps([self.unique, self.permits, self.paces, self.chain])
-
-    @classmethod
-    def load(cls, text: str) -> Bounds:
-        """The inverse of `dump`."""
-        unique, permits, paces, chain = json.loads(text)
-        return cls(
-            unique and UniqueKey(unique[0], OnConflict(unique[1]), Until(unique[2]), unique[3]),
-            tuple([Permit(*each) for each in permits]),
-            tuple([Pace(*each) for each in paces]),
-            tuple(chain),
-        )
+from actorq.engines.sent import Bounds
 
 
 class Entry:

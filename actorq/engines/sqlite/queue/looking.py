@@ -6,9 +6,9 @@ import json
 import sqlite3
 from typing import Any, Final, NamedTuple
 
+from actorq.engines.sent import shown
 from actorq.engines.sqlite.queue.moment import Marks, Moment
 from actorq.engines.sqlite.queue.outbox import MOST, Told, after, left_behind
-from actorq.engines.sqlite.queue.sent import shown
 from actorq.engines.sqlite.queue.tables import BUSY, CLAIMABLE, EXPIRING, tasks
 from actorq.message import Fence
 from actorq.protocol import DeadTask, Ending, QueuedTask, QueueStatistics

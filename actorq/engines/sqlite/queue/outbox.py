@@ -9,8 +9,8 @@ import json
 from collections.abc import Collection
 from typing import Any, Final, NamedTuple
 
+from actorq.engines.sent import read
 from actorq.engines.sqlite.queue.moment import Moment, rows_of
-from actorq.engines.sqlite.queue.sent import read
 from actorq.errors import EnvelopeError
 from actorq.message import TaskMessage
 from actorq.protocol import Outcome

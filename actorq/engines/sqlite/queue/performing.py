@@ -10,7 +10,8 @@ from actorq.engines.sqlite.queue.accepting import accept_each
 from actorq.engines.sqlite.queue.claiming import claim
 from actorq.engines.sqlite.queue.moment import Moment
 from actorq.engines.sqlite.queue.settling import settle
-from actorq.engines.sqlite.result_rows import Keeping, sweep
+from actorq.engines.sqlite.result_rows import sweep
+from actorq.engines.stored_result import Keeping
 
 
 class Acts(Enum):

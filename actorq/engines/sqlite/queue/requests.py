@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from actorq.engines.sent import Sent
 from actorq.engines.sqlite.queue.accepting import accept, entry_of
 from actorq.engines.sqlite.queue.ends import ask_to_cancel, call_off, expire, forget_dead
 from actorq.engines.sqlite.queue.entry import COLUMNS, Entry
 from actorq.engines.sqlite.queue.looking import ending_of
 from actorq.engines.sqlite.queue.moment import Moment
-from actorq.engines.sqlite.queue.sent import Sent
 from actorq.engines.sqlite.queue.tables import EXPIRING, tasks
 from actorq.protocol import Ending
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from actorq.engines.sent import Sent
 from actorq.engines.sqlite.queue import early
 from actorq.engines.sqlite.queue.accepting import follow
 from actorq.engines.sqlite.queue.ends import (
@@ -18,10 +19,10 @@ from actorq.engines.sqlite.queue.ends import (
 )
 from actorq.engines.sqlite.queue.entry import COLUMNS, Entry
 from actorq.engines.sqlite.queue.moment import Moment, rows_of
-from actorq.engines.sqlite.queue.sent import Sent
 from actorq.engines.sqlite.queue.sessions import give_back, make_ready, put
 from actorq.engines.sqlite.queue.steps import break_off, go_on
-from actorq.engines.sqlite.result_rows import Keeping, Row, store_row
+from actorq.engines.sqlite.result_rows import store_row
+from actorq.engines.stored_result import Keeping, Row
 from actorq.errors import ActorqError, StaleResult, TaskCancelled
 from actorq.message import Fence
 from actorq.protocol import Ending

@@ -53,7 +53,9 @@ class Breaking(Working):
         async def program() -> None:
             self.host.now += seconds
             await self.host.first.broker.lapse(self.now, seconds)
-            self.queue.forgive(seconds)
+            for number, session in self.queue.sessions.items():
+                if number not in self.orphaned:  # who is dead did not stand still
+                    session.expires += seconds
             self.queue.lapse(self.now)
 
         self.step(35, program)
@@ -73,12 +75,18 @@ class Breaking(Working):
     @precondition(lambda self: self.has(Capability.SURVIVAL) and seldom(4)(self))
     @rule(by=st.integers(0, 1))
     def the_process_dies(self, by: int) -> None:
-        """Another object in its place; its sessions end with their leases, at the latest."""
+        """Another object in its place; its sessions end with their leases, at the latest.
+
+        What it was to tell another tells, at once or when its lease is over, too.
+        """
 
         async def program() -> None:
             dead = self.bench(by)
             self.processes[self.processes.index(dead)] = await self.host.crash_process(dead)
             orphans = [seat for seat in self.seats.values() if seat.bench is dead]
+            self.orphaned |= {
+                seat.reference for seat in [*orphans, *self.past] if seat.bench is dead
+            }
             self.past = [seat for seat in self.past if seat.bench is not dead]
             for seat in orphans:
                 del self.seats[seat.worker]
@@ -87,6 +95,9 @@ class Breaking(Working):
                     where = await self.host.first.where(*session.held)
                     if "leased" not in where:
                         self.queue.close_session(seat.reference, self.now)
+            told = {end.task_id for bench in self.processes for end in bench.broker.outbox()}
+            if not told.issuperset([end.task_id for end in self.queue.outbox]):
+                await self.both_wait(self.host.first.lease)  # then it must be seen that it has died
 
         self.step(31, program)
 

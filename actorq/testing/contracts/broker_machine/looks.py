@@ -30,10 +30,11 @@ class Looks(Pair):
 
     @property
     def has_notices(self) -> bool:
-        """Somebody is to be told."""
+        """Somebody is to be told, who lives."""
+        living = {seat.reference for seat in self.seats.values()}
         return any(
-            self.queue.is_leased(notice.fence)
-            for notices in self.queue.notices.values()
+            session in living and self.queue.is_leased(notice.fence)
+            for session, notices in self.queue.notices.items()
             for notice in notices
         )
 

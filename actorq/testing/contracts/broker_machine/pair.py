@@ -32,6 +32,7 @@ class Pair(TrioMachine):
         self.choices = choices(self.lacks)
         self.processes: list[Bench] = []
         self.numbers = itertools.count(1)
+        self.orphaned: set[int] = set()  #: the reference's sessions of processes that have died
         self.seats: dict[str, Seat] = {}  #: by worker: the session that it believes to have
         self.past: list[Seat] = []  #: sessions that it had before, while their processes live
         self.held: list[Held] = []  #: deliveries that their workers have not settled

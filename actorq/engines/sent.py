@@ -1,20 +1,46 @@
-"""A message on its way into the tables, and out of them again.
+"""A message on its way into a storage, and out of it again.
 
 Written and read in Trio's thread; the step that stores it needs nothing but this.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 import attrs
 
 from actorq.engines.memory.sealed import Sealed
-from actorq.engines.sqlite.queue.entry import Bounds
-from actorq.errors import ActorqError, EnvelopeError
+from actorq.errors import ActorqError, DuplicateTaskId, EnvelopeError
+from actorq.limits import Pace, Permit
 from actorq.message import TaskMessage
 from actorq.options import TaskOptions
+from actorq.unique import OnConflict, UniqueKey, Until
 from actorq.wire import Wire
+
+
+class Bounds(NamedTuple):
+    """Of a call's terms, what the queue's law looks at."""
+
+    unique: UniqueKey | None = None
+    permits: tuple[Permit, ...] = ()
+    paces: tuple[Pace, ...] = ()
+    chain: tuple[str, ...] = ()  #: the ids of the steps after it
+
+    def dump(self) -> str:
+        """As it is kept."""
+        return json.dumps([self.unique, self.permits, self.paces, self.chain])
+
+    @classmethod
+    def load(cls, text: str) -> Bounds:
+        """The inverse of `dump`."""
+        unique, permits, paces, chain = json.loads(text)
+        return cls(
+            unique and UniqueKey(unique[0], OnConflict(unique[1]), Until(unique[2]), unique[3]),
+            tuple([Permit(*each) for each in permits]),
+            tuple([Pace(*each) for each in paces]),
+            tuple(chain),
+        )
 
 
 class Sent(NamedTuple):
@@ -79,3 +105,22 @@ def shown(
         return TaskMessage(
             task_id, known["name"], (Sealed(kept, alias or task_id, b""),), {}, options
         )
+
+
+def may_change(bounds: Bounds | None) -> bool:
+    """Such a call may have taken the arguments of a later one."""
+    unique = None if bounds is None else bounds.unique
+    return unique is not None and unique.on_conflict is OnConflict.DEBOUNCE
+
+
+def check_same_call(known: TaskMessage, other: TaskMessage) -> None:
+    """Raise `DuplicateTaskId` if they are different calls of one id."""
+    if known.task_name != other.task_name or _arguments(known) != _arguments(other):
+        raise DuplicateTaskId(
+            f"task id {other.task_id!r} belongs to another call already: {known.task_name}; "
+            f"choose another task_id"
+        )
+
+
+def _arguments(message: TaskMessage) -> str:
+    return json.dumps([list(message.args), dict(message.kwargs)], sort_keys=True, default=repr)

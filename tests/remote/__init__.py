@@ -1,0 +1,1 @@
+"""The client side of engines that run on a server."""
