@@ -1,0 +1,1 @@
+"""The Redis engine: the law in Lua, run by the server."""
