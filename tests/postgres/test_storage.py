@@ -1,0 +1,334 @@
+"""The storage: what it makes, what it refuses, what it says; behind a pooler too."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+import trio
+
+import actorq
+from actorq.engines.postgres import migrations
+from actorq.engines.postgres.broker import PostgresBroker
+from actorq.engines.postgres.storage import PostgresStorage
+from actorq.errors import EngineUnavailable
+from servers import PostgresServer
+from servers.fixtures import lacking, running
+
+
+pytestmark = pytest.mark.engine
+
+ROOT = Path(__file__).parents[2]
+
+
+async def opens(storage: PostgresStorage) -> None:
+    """Open and close it, and do something meanwhile."""
+    with trio.fail_after(60):
+        await storage.open()
+        try:
+            request = storage.request([["open", "w", None, 1, "host"]])
+            await storage.call(request, "broker")
+        finally:
+            await storage.close()
+
+
+# --- what it is given ---
+
+
+def test_a_schema_is_a_plain_name() -> None:
+    """It is written into statements and names of channels."""
+    for wrong in ("", "Big", 'a"b', "a b", "x" * 49, "1a", None):
+        with pytest.raises(ValueError, match="schema expects a name"):
+            PostgresStorage(schema=wrong)  # type: ignore[arg-type]
+    PostgresStorage(schema="x" * 48)
+
+
+def test_what_cannot_be_read_is_said_without_the_password() -> None:
+    """And so is what it is."""
+    for wrong, says in [
+        ("postgresql://me:secret@host:port:1/x?y", "connection string"),
+        ("password=secret nonsense", "connection string"),
+        ("postgresql+psycopg://me:secret@host/x", "SQLAlchemy"),
+        ("postgresql://me:half@secret@host/x", "%40 for @"),
+        ("postgresql://me:half@secret/x@host/x", "%40 for @"),
+        ("postgresql://me:half/secret@host/x", "%2F for /"),
+        ("postgresql://me:secret@host/x?sslmod=disable", "did you mean sslmode="),
+        ("postgresql://host/x?password=half&secret", "special characters"),
+    ]:
+        with pytest.raises(ValueError, match=says) as told:
+            PostgresStorage(wrong)
+        assert "secret" not in str(told.value)
+        assert told.value.__cause__ is None
+    storage = PostgresStorage("postgresql://me:secret@host:7/x")
+    assert str(storage) == "PostgreSQL host:7/x (schema actorq)"
+    for fine in [
+        "me:s%40%2F@host:7/x",
+        "host:7/x?user=me&password=s@h",
+        "me@host:7/x?password=s@h",
+    ]:
+        storage = PostgresStorage(f"postgresql://{fine}")
+        assert str(storage) == "PostgreSQL host:7/x (schema actorq)"
+    with pytest.raises(TypeError, match="named by a string"):
+        PostgresStorage(7)  # type: ignore[arg-type]
+
+
+# --- what it makes ---
+
+
+async def test_several_that_begin_at_once_make_it_once(
+    server: PostgresServer, namespace: str
+) -> None:
+    """28: one makes the tables, the others find them."""
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(opens, PostgresStorage(server.url, schema=namespace))
+    assert server.ask(f"select value from {namespace}.meta where key = 'schema'") == [
+        (f"{migrations.VERSION}",)
+    ]
+
+
+async def test_what_a_newer_program_has_made_is_not_touched(
+    server: PostgresServer, namespace: str
+) -> None:
+    """28: and a program that is at work meanwhile is told, too."""
+    storage = PostgresStorage(server.url, schema=namespace)
+    with trio.fail_after(60):
+        await storage.open()
+        server.ask(f"update {namespace}.meta set value = '1000' where key = 'schema'")
+        with pytest.raises(EngineUnavailable, match=r"of version 1000.*Install that version"):
+            await opens(PostgresStorage(server.url, schema=namespace))
+        (body,) = server.ask(
+            "select pg_get_functiondef(p.oid) from pg_proc p where p.proname = 'perform' "
+            "and p.pronamespace = %s::regnamespace",
+            namespace,
+        )[0]
+        assert "is distinct from 1 " in body
+        server.ask(body.replace("is distinct from 1 ", "is distinct from 1000 "))
+        with pytest.raises(EngineUnavailable, match="newer actorq"):
+            await storage.call(storage.request([["forgotten"]], writes=False), "results")
+        await storage.close()
+
+
+async def test_another_text_of_the_law_replaces_it(server: PostgresServer, namespace: str) -> None:
+    """28: also where a function has another form."""
+    await opens(PostgresStorage(server.url, schema=namespace))
+    server.ask(f"drop function {namespace}.act_changes(jsonb)")
+    server.ask(
+        f"create function {namespace}.act_changes(act jsonb) returns int language sql as 'select 1'"
+    )
+    server.ask(f"update {namespace}.meta set value = 'older' where key = 'law'")
+    storage = PostgresStorage(server.url, schema=namespace)
+    await opens(storage)
+    assert server.ask(
+        "select prorettype::regtype::text from pg_proc p where p.proname = 'act_changes' "
+        "and p.pronamespace = %s::regnamespace",
+        namespace,
+    ) == [("jsonb",)]
+
+
+async def test_tables_of_somebody_else_are_left_alone(
+    server: PostgresServer, namespace: str
+) -> None:
+    """28: nothing is half made."""
+    server.ask(f"create schema {namespace}")
+    server.ask(f"create table {namespace}.results (mine int)")
+    with pytest.raises(EngineUnavailable, match=r"not of actorq.*schema of its own"):
+        await opens(PostgresStorage(server.url, schema=namespace))
+    assert server.ask(
+        "select relname from pg_class where relnamespace = %s::regnamespace", namespace
+    ) == [("results",)]
+
+
+@pytest.fixture
+def guest(server: PostgresServer, namespace: str) -> str:
+    """The URL of a user who may do nothing yet."""
+    server.ask(f"create role {namespace} login")
+    return server.url.replace("actorq@", f"{namespace}@")
+
+
+async def test_who_may_not_make_it_is_told_what_to_ask_for(
+    server: PostgresServer, namespace: str, guest: str
+) -> None:
+    """Either way does: the schema given away, or all of it made by an administrator."""
+    with pytest.raises(EngineUnavailable) as told:
+        await opens(PostgresStorage(guest, schema=namespace))
+    first, _, second = str(told.value).partition("(2)")
+    statement = first.partition("(1) ")[2].partition(";")[0]
+    server.ask(statement)
+    await opens(PostgresStorage(guest, schema=namespace))
+    server.ask(f"drop schema {namespace} cascade")
+    made = await trio.run_process(
+        [sys.executable, "-m", "actorq.engines.postgres", namespace],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_stdout=True,
+    )
+    with psycopg.connect(server.url, autocommit=True) as administrator:
+        administrator.execute(made.stdout)
+    with pytest.raises(EngineUnavailable, match="permission denied"):
+        await opens(PostgresStorage(guest, schema=namespace))
+    for statement in second.partition("then: ")[2].split("; "):
+        if statement.startswith("grant"):
+            server.ask(statement)
+    await opens(PostgresStorage(guest, schema=namespace))
+
+
+# --- what it refuses, and warns of ---
+
+
+async def test_what_is_wrong_with_a_server_is_said(server: PostgresServer, namespace: str) -> None:
+    """With what to do, and without the password."""
+    wrong = {
+        "postgresql://actorq:secret@127.0.0.1:1/postgres": "refused",
+        server.url.replace("/postgres", "/nowhere"): "create the database first",
+        server.url + "?options=-c%20default_transaction_read_only%3Don": "takes no writes",
+    }
+    for url, says in wrong.items():
+        with pytest.raises(EngineUnavailable, match=says) as told:
+            await opens(PostgresStorage(url, schema=namespace))
+        assert "secret" not in str(told.value)
+    server.ask(f"create database {namespace} encoding 'LATIN1' template template0 locale 'C'")
+    url = server.url.replace("/postgres", f"/{namespace}")
+    with pytest.raises(EngineUnavailable, match="expected UTF8"):
+        await opens(PostgresStorage(url))
+    server.ask(f"drop database {namespace}")
+
+
+async def test_settings_that_lose_tasks_are_warned_of_once(
+    server: PostgresServer, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """28: accepted is then not what it says."""
+    caplog.set_level("WARNING", logger="actorq")
+    url = f"{server.url}?options=-c%20synchronous_commit%3Doff"
+    storage = PostgresStorage(url, schema=namespace)
+    await opens(storage)
+    await opens(storage)
+    warned = [each.getMessage() for each in caplog.records]
+    assert len([each for each in warned if "synchronous_commit is off" in each]) == 1
+    assert len([each for each in warned if "fsync is off" in each]) == 1
+
+
+async def test_too_many_connections_are_said() -> None:
+    """And it goes on when there are fewer."""
+    with running(PostgresServer(max_connections=5, superuser_reserved_connections=0)) as server:
+        storage = PostgresStorage(server.url)
+        taken: list[psycopg.Connection[object]] = []
+        with suppress(psycopg.OperationalError):
+            while True:
+                taken.append(psycopg.connect(server.url))
+        with pytest.raises(EngineUnavailable, match="max_connections"):
+            await opens(storage)
+        for each in taken:
+            each.close()
+        with trio.fail_after(60):
+            while True:
+                try:
+                    await opens(storage)
+                except EngineUnavailable:
+                    await trio.sleep(0.05)
+                else:
+                    break
+
+
+async def test_another_isolation_is_not_ours(server: PostgresServer, namespace: str) -> None:
+    """30: whatever the database's default is."""
+    url = f"{server.url}?options=-c%20default_transaction_isolation%3Dserializable"
+    storage = PostgresStorage(url, schema=namespace)
+    await storage.open()
+    assert storage._calling is not None
+    cursor = await storage._calling.execute("show transaction_isolation")
+    assert await cursor.fetchone() == ("read committed",)
+    await storage.close()
+
+
+# --- poolers ---
+
+
+@contextmanager
+def pooler(server: PostgresServer, folder: Path, mode: str) -> Iterator[str]:
+    """pgbouncer in front of the server: its URL."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        lacking("pgbouncer is not installed: apt install pgbouncer")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = folder / "pgbouncer.ini"
+    (folder / "users.txt").write_text('"actorq" ""\n')
+    settings.write_text(
+        f"[databases]\npostgres = host=127.0.0.1 port={server.port}\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = trust\nauth_file = {folder / 'users.txt'}\npool_mode = {mode}\n"
+        f"default_pool_size = 3\nlogfile = {folder / 'log'}\n"
+    )
+    command = [program, "-q", str(settings)]
+    if os.geteuid() == 0:  # it refuses to be run by root
+        for path in (folder, *folder.parents):  # however deep it is
+            if not path.stat().st_mode & 0o001:
+                path.chmod(0o755)
+        shutil.chown(folder, "postgres")
+        command = ["runuser", "-u", "postgres", "--", *command]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        url = f"postgresql://actorq@127.0.0.1:{port}/postgres"
+        for _ in range(200):
+            try:
+                psycopg.connect(url, connect_timeout=5).close()
+                break
+            except psycopg.OperationalError:
+                if process.poll() is not None:
+                    raise
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@actorq.task(name="double")
+async def double(number: int) -> int:
+    """For a result."""
+    return 2 * number
+
+
+@pytest.mark.parametrize("mode", ["session", "transaction", "statement"])
+def test_a_pooler_may_be_in_between(
+    server: PostgresServer,
+    namespace: str,
+    tmp_path: Path,
+    mode: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """31, 43: all is done as without; where it breaks LISTEN that is said, and we look now and then."""
+    caplog.set_level(logging.WARNING, logger="actorq")
+    monkeypatch.setattr("actorq.engines.postgres.storage.ECHO", 0.5)
+
+    async def main(url: str) -> None:
+        broker = PostgresBroker(url, schema=namespace, recheck=0.1).register(double)
+        client = PostgresBroker(url, schema=namespace, recheck=0.1).register(double)
+        with trio.fail_after(60):
+            async with (
+                actorq.open_system(broker),
+                actorq.open_system(client, role="client") as sys,
+            ):
+                handles = [await sys.enqueue(double, number) for number in range(30)]
+                assert [await each.result() for each in handles] == [2 * n for n in range(30)]
+                assert broker.storage._is_pooled
+                while mode != "session" and "do not come through" not in caplog.text:
+                    await trio.sleep(0.01)
+                handle = await sys.enqueue(double, 7)
+                assert await handle.result() == 14
+
+    with pooler(server, tmp_path, mode) as url:
+        if mode == "statement":  # a migration is a transaction
+            trio.run(opens, PostgresStorage(server.url, schema=namespace))
+        trio.run(main, url)
+    assert ("notifications do not come through" in caplog.text) is (mode != "session")
