@@ -55,7 +55,8 @@ def check_shared(broker: Broker) -> None:
         raise CommandError(
             f"{name} keeps its queue in the process that opened it: no other process can look into it, "
             f"this one included",
-            'use an engine that processes share, such as actorq.SQLiteBroker("queue.db")',
+            'use an engine that processes share, such as actorq.SQLiteBroker("queue.db"), or with '
+            "actorq.broker_from_url() one on a server",
             exit_code=exits.USAGE,
         )
 

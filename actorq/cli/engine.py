@@ -1,17 +1,21 @@
-"""What the file of an engine can say of itself, if the engine has one."""
+"""What the storage of an engine can say of itself, if the engine has one: a file, or a server."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from actorq.actors.broker import Broker
 
 
 if TYPE_CHECKING:
+    from actorq.engines.remote.information import ServerInformation
+    from actorq.engines.remote.storage import RemoteStorage
     from actorq.engines.sqlite.maintenance import FileInformation
     from actorq.engines.sqlite.storage import SQLiteStorage
+
+    Information: TypeAlias = FileInformation | ServerInformation | None
 
 
 def storage_of(broker: Broker) -> SQLiteStorage | None:
@@ -22,9 +26,17 @@ def storage_of(broker: Broker) -> SQLiteStorage | None:
     return storage if isinstance(storage, SQLiteStorage) else None
 
 
-async def information_of(broker: Broker) -> FileInformation | None:
-    """Of an open broker's file."""
-    storage = storage_of(broker)
+def server_of(broker: Broker) -> RemoteStorage | None:
+    """The server's storage; None for an engine without one."""
+    from actorq.engines.remote.storage import RemoteStorage
+
+    storage = getattr(broker, "storage", None)
+    return storage if isinstance(storage, RemoteStorage) else None
+
+
+async def information_of(broker: Broker) -> Information:
+    """Of an open broker's file or server."""
+    storage = storage_of(broker) or server_of(broker)
     return None if storage is None else await storage.information()
 
 
@@ -35,7 +47,10 @@ async def damage_of(broker: Broker) -> list[str] | None:
 
 
 def path_of(broker: Broker) -> str:
-    """Where everything is kept, from here if it is in here; empty for an engine without a file."""
+    """Where everything is kept, from here if it is in here; empty for an engine without such a place."""
+    server = server_of(broker)
+    if server is not None:
+        return str(server)
     storage = storage_of(broker)
     if storage is None:
         return ""

@@ -20,6 +20,7 @@ import attrs
 from actorq._version import __version__
 from actorq.cli.overview import rows_of
 from actorq.cli.words import ago, count, size, span
+from actorq.engines.remote.information import ServerInformation
 from actorq.engines.sqlite.maintenance import FileInformation
 from actorq.engines.sqlite.troubles import REMOTE
 from actorq.protocol import DeadTask, QueuedTask, QueueStatistics, WorkerInfo
@@ -63,7 +64,7 @@ class Gathered:
     schedules: tuple[ScheduleInfo, ...]
     dead: tuple[DeadTask, ...]
     parked: tuple[QueuedTask, ...]
-    information: FileInformation | None  #: of the file, if there is one
+    information: FileInformation | ServerInformation | None  #: of the file or the server
     damage: Sequence[str] | None  #: None: it was not asked for
     began: float  #: the wall clock when it was asked
 
@@ -86,6 +87,18 @@ def versions() -> Iterator[Finding]:
         )
     else:
         yield Finding("versions", OK, text)
+
+
+def server_settings(information: ServerInformation) -> Iterator[Finding]:
+    """Of a queue that is kept on a server: what its engine looks at."""
+    said = " ".join(
+        filter(None, [information.where, information.server and f"({information.server})"])
+    )
+    yield Finding("server", OK, said)
+    if information.size is not None:
+        yield Finding("size", OK, size(information.size))
+    for remark in information.remarks:
+        yield Finding(*remark)
 
 
 def file_settings(information: FileInformation) -> Iterator[Finding]:

@@ -2,6 +2,8 @@
 
 In this order: an argument or `--broker`, the environment's `ACTORQ_BROKER`, and the line
 `[tool.actorq] broker = "module:broker"` in the pyproject.toml of the current folder.
+
+A URL will do for who only looks into a queue: such a broker knows no tasks.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ HOW: Final = (
     "say which broker: module:broker, where `from module import broker` would find it;",
     f"with --broker, in the environment as {VARIABLE}, or in pyproject.toml:",
     '    [tool.actorq]\n    broker = "module:broker"',
+    "to look into a queue its URL will do, too: sqlite:///queue.db",
 )
 
 
@@ -40,7 +43,8 @@ def broker_option(function: F) -> F:
         "-b",
         "--broker",
         metavar="MODULE:BROKER",
-        help=f"The broker to work on [default: ${VARIABLE}, or tool.actorq.broker in pyproject.toml].",
+        help=f"The broker to work on, or a queue's URL to look into [default: ${VARIABLE}, or "
+        f"tool.actorq.broker in pyproject.toml].",
     )(function)
 
 
@@ -52,9 +56,29 @@ def broker_name(said: str | None) -> str:
     return name
 
 
+def is_url(name: str) -> bool:
+    """Whether that is the URL of a queue, and no name.  It may have a password: it is shown nowhere."""
+    return "://" in name
+
+
+def broker_with_tasks(said: str | None, command: str) -> str:
+    """As `broker_name`, of a broker whose tasks *command* has to know."""
+    name = broker_name(said)
+    if is_url(name):
+        raise CommandError(
+            f"`actorq {command}` needs the tasks, and a URL has none",
+            "name a broker in the module that has them: module:broker, with",
+            "    broker = actorq.broker_from_url(...)",
+            exit_code=exits.USAGE,
+        )
+    return name
+
+
 def find_broker(said: str | None = None) -> Broker:
     """The broker of that name, its module imported; the current folder is on the path."""
     name = broker_name(said)
+    if is_url(name):
+        return _by_url(name)
     module_name, _, attribute = name.partition(":")
     if not module_name:
         raise CommandError(f"{name!r} names no module", *HOW, exit_code=exits.USAGE)
@@ -90,6 +114,15 @@ def find_broker(said: str | None = None) -> Broker:
             exit_code=exits.USAGE,
         )
     return found
+
+
+def _by_url(url: str) -> Broker:
+    from actorq.engines.by_url import broker_from_url
+
+    try:
+        return broker_from_url(url)
+    except (ValueError, ImportError) as error:  # which do not show it
+        raise CommandError(str(error), exit_code=exits.USAGE) from None
 
 
 def _may_make_one(found: object) -> bool:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.table import Table
 from rich.text import Text
 
 from actorq._version import __version__
 from actorq.actors.broker import Broker
-from actorq.cli.engine import path_of
+from actorq.cli.engine import path_of, server_of
 from actorq.cli.tables import styled, table
 from actorq.cli.words import bar, queues, size, span
+from actorq.engines.remote.information import ServerInformation
 from actorq.engines.sqlite.maintenance import FileInformation
 from actorq.protocol import QueueStatistics, RunningJob, WorkerInfo
+
+
+if TYPE_CHECKING:
+    from actorq.cli.engine import Information
 
 
 class QueueRow(NamedTuple):
@@ -125,12 +130,21 @@ def counts_line(counts: QueueStatistics) -> Text:
     return line
 
 
-def engine_line(broker: Broker, information: FileInformation | None) -> Text:
+def name_of(broker: Broker) -> str:
+    """What it is, and where."""
+    if server_of(broker) is not None:
+        return path_of(broker)  # which begins with what it is
+    return f"{type(broker).__name__} {path_of(broker)}".strip()
+
+
+def engine_line(broker: Broker, information: Information) -> Text:
     """What it is, where it is, how big it is."""
-    line = styled(type(broker).__name__, "bold")
-    where = path_of(broker)
-    if where:
-        line.append(f" {where}")
-    if information is not None:
+    line = styled(name_of(broker), "bold")
+    if isinstance(information, FileInformation):
         line.append(f"  {size(information.size + information.wal_size)}", "dim")
+    elif isinstance(information, ServerInformation):
+        if information.server:
+            line.append(f"  {information.server}", "dim")
+        if information.size is not None:
+            line.append(f"  {size(information.size)}", "dim")
     return line.append(f"  actorq {__version__}", "dim")

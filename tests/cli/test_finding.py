@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from rich.text import Text
 
-from actorq import InMemoryBroker
+from actorq import InMemoryBroker, SQLiteBroker
 from actorq.cli import exits
 from actorq.cli.app import COMMANDS, actorq, run
-from actorq.cli.finding import broker_name, find_broker
+from actorq.cli.finding import broker_name, broker_with_tasks, find_broker
 from actorq.cli.output import CommandError, Output
 from actorq.cli.tables import table
 from cli.running import ROOT
@@ -83,6 +83,17 @@ def test_what_is_wrong_with_a_name_is_said(folder: Path, said: str, words: str) 
     error = refused(said)
     assert error.exit_code == exits.USAGE
     assert words in "\n".join([error.message, *error.advice])
+
+
+def test_a_url_is_enough_to_look_into_a_queue(folder: Path) -> None:
+    """But there are no tasks in it, and its password is not shown."""
+    broker = find_broker("sqlite:///queue.db?lease=3")
+    assert isinstance(broker, SQLiteBroker)
+    assert broker.storage.path == folder / "queue.db"
+    assert "did you mean redis://?" in refused("rdis://:secret@localhost").message
+    with pytest.raises(CommandError, match="needs the tasks") as caught:
+        broker_with_tasks("redis://:secret@localhost", "worker")
+    assert "secret" not in "\n".join([caught.value.message, *caught.value.advice])
 
 
 def test_a_module_that_fails_is_shown_where_it_fails(folder: Path) -> None:

@@ -166,3 +166,12 @@ def test_values_beyond_all_bounds(shop: Shop, said: list[str]) -> None:
     answer = shop("enqueue", f"{MODULE}:add", *said, code=2)
     assert "Traceback" not in answer.err
     assert shop("status", "--json").json["tasks"]["ready"] == 0
+
+
+def test_how_a_call_was_understood_stands_before_its_id(shop: Shop) -> None:
+    """As the page says; in a terminal both streams are one."""
+    done = command(shop, "enqueue", "shop_of_a_test:add", "--arg", "1", shell="2>&1")
+    assert done.returncode == 0
+    understood, task_id = done.stdout.decode().splitlines()
+    assert understood.startswith("enqueued shop_of_a_test:add(1")
+    assert len(task_id) == 32

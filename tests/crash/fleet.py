@@ -60,8 +60,16 @@ class Fleet:
     """All processes of a round; leaving it kills those that are left."""
 
     def __init__(
-        self, folder: Path, nursery: trio.Nursery, *, lease: float, synchronous: str = "full"
+        self,
+        folder: Path,
+        nursery: trio.Nursery,
+        *,
+        lease: float,
+        synchronous: str = "full",
+        url: str | None = None,
     ) -> None:
+        self.tick = tasks.TICK  #: seconds between two slots, on a server
+        self.url = url  #: of a server; else all is in the file
         self.file = folder / "crash.db"
         self.lease = lease
         self.synchronous = synchronous
@@ -73,8 +81,12 @@ class Fleet:
     def environment(self) -> dict[str, str]:
         """What its processes need to know."""
         paths = [str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")]
+        url = {}
+        if self.url is not None:
+            url = {tasks.URL: self.url, tasks.EVERY: str(self.tick)}
         return {
             **os.environ,
+            **url,
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             JOURNAL: str(self.journal.path),
             tasks.FILE: str(self.file),
@@ -93,12 +105,14 @@ class Fleet:
         self, role: str, command: Sequence[str], environment: Mapping[str, str] | None = None
     ) -> Member:
         """One more process of any program."""
-        process = await trio.lowlevel.open_process(
-            command,
-            env={**self.environment, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            cwd=self.file.parent,
-        )
+        with self.log.open("ab") as log:
+            process = await trio.lowlevel.open_process(
+                command,
+                env={**self.environment, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stderr=None if self.url is None else log,
+                cwd=self.file.parent,
+            )
         member = Member(role, process)
         self.members.append(member)
         self._nursery.start_soon(self._watch, member)
@@ -128,8 +142,15 @@ class Fleet:
                 ends.add(-signal.SIGKILL)  # its last commit was the one to die in
             assert status in ends, f"{member.role} {member.pid} ended with {status}"
 
-    def client(self) -> actorq.SQLiteBroker:
-        """A broker for this process, on the same file."""
+    @property
+    def log(self) -> Path:
+        """What those wrote to stderr that work with a server."""
+        return self.file.parent / "stderr"
+
+    def client(self) -> actorq.Broker:
+        """A broker for this process, on the same file or server."""
+        if self.url is not None:
+            return actorq.broker_from_url(self.url, lease=self.lease).register(*tasks.broker.tasks)
         broker = actorq.SQLiteBroker(
             self.file,
             lease=self.lease,
@@ -142,8 +163,9 @@ class Fleet:
         members = [
             f"{each.role} {each.pid}: {each.process.returncode or 'lives'}" for each in self.members
         ]
+        said = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(
-            [", ".join(members), *(f"  {each}" for each in self.journal.entries[-20:])]
+            [", ".join(members), *(f"  {each}" for each in self.journal.entries[-20:]), *said[-60:]]
         )
 
     async def _watch(self, member: Member) -> None:
@@ -171,7 +193,12 @@ class Fleet:
 
 @asynccontextmanager
 async def open_fleet(
-    folder: Path, *, lease: float = 3.0, synchronous: str = "full", patience: float = PATIENCE
+    folder: Path,
+    *,
+    lease: float = 3.0,
+    synchronous: str = "full",
+    patience: float = PATIENCE,
+    url: str | None = None,
 ) -> AsyncIterator[Fleet]:
     """A fleet with a journal that is read; fails after *patience* seconds, and says how things stood.
 
@@ -179,7 +206,7 @@ async def open_fleet(
     """
     raised: Exception | None = None
     async with trio.open_nursery() as nursery:
-        fleet = Fleet(folder, nursery, lease=lease, synchronous=synchronous)
+        fleet = Fleet(folder, nursery, lease=lease, synchronous=synchronous, url=url)
         nursery.start_soon(fleet.journal.read)
         async with fleet:
             try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -52,6 +53,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.entries: list[Entry] = []
+        self.counts: Counter[str] = Counter()  #: lines by their first word
         self._more = trio.Event()
         os.mkfifo(path)
         # for both: it never ends, whoever comes and goes
@@ -67,6 +69,7 @@ class Journal:
                 for line in lines:
                     what, at, pid, *words = line.decode().split(" ")
                     self.entries.append(Entry(what, int(at), int(pid), tuple(words)))
+                    self.counts[what] += 1
                 self._more.set()
                 self._more = trio.Event()
 

@@ -1,4 +1,4 @@
-"""The tasks of the crash tests, and a broker on the file that the environment names.
+"""The tasks of the crash tests, and a broker on the file, or at the URL, that the environment names.
 
 Each tells the journal when it begins and how it ends.  What it returns names this very execution, so
 that a stored result can be held against the journal.
@@ -19,6 +19,7 @@ import actorq
 from crash.journal import note
 
 
+URL: Final = "ACTORQ_CRASH_URL"
 FILE: Final = "ACTORQ_CRASH_FILE"
 LEASE: Final = "ACTORQ_CRASH_LEASE"
 SYNCHRONOUS: Final = "ACTORQ_CRASH_SYNCHRONOUS"
@@ -27,14 +28,23 @@ SYNCHRONOUS: Final = "ACTORQ_CRASH_SYNCHRONOUS"
 LIMIT: Final = 3
 #: Seconds that a `late` is delayed, at least.
 DELAY: Final = 0.3
-#: Seconds between two slots of `tick`.
+#: In the environment, and else: seconds between two slots of `tick`.  100 are made up for after a pause.
+EVERY: Final = "ACTORQ_CRASH_TICK"
 TICK: Final = 0.25
 
-broker = actorq.SQLiteBroker(
-    os.environ.get(FILE, "crash.db"),
-    lease=float(os.environ.get(LEASE, "3")),
-    synchronous=os.environ.get(SYNCHRONOUS, "full"),  # type: ignore[arg-type]
-)
+
+def _broker() -> actorq.Broker:
+    lease = float(os.environ.get(LEASE, "3"))
+    if URL in os.environ:
+        return actorq.broker_from_url(os.environ[URL], lease=lease)
+    return actorq.SQLiteBroker(
+        os.environ.get(FILE, "crash.db"),
+        lease=lease,
+        synchronous=os.environ.get(SYNCHRONOUS, "full"),  # type: ignore[arg-type]
+    )
+
+
+broker = _broker()
 
 
 @contextmanager
@@ -154,7 +164,10 @@ async def stall(seconds: float, ctx: actorq.Context = actorq.Depends()) -> str:
     return name
 
 
-@broker.task(max_deliveries=50, schedule=[actorq.every(TICK, catch_up=actorq.CatchUp.ALL)])
+@broker.task(
+    max_deliveries=50,
+    schedule=[actorq.every(float(os.environ.get(EVERY, TICK)), catch_up=actorq.CatchUp.ALL)],
+)
 async def tick(ctx: actorq.Context = actorq.Depends()) -> str:
     """Of a schedule."""
     with executed("tick", ctx) as name:

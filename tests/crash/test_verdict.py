@@ -11,7 +11,7 @@ import actorq
 from crash import tasks
 from crash.fleet import Fleet
 from crash.journal import Entry
-from crash.verdict import Death, Judge, Verdict
+from crash.verdict import Death, Judge, Trouble, Verdict
 
 
 SECOND = 10**9
@@ -62,8 +62,8 @@ class Story:
         value = f"{attempt} {pid} {task_id}-{attempt}"
         self.results[task_id] = actorq.TaskResult(return_value=value, attempts=attempt)
 
-    def verdict(self) -> Verdict:
-        """What the judge says."""
+    def verdict(self, *troubles: tuple[float, float], of: int | None = None) -> Verdict:
+        """What the judge says; *troubles*: from when to when, of one process or of all."""
         dead = SimpleNamespace(killed=10 * SECOND, died=10 * SECOND + 1000, stopped=None)
         members = [
             SimpleNamespace(pid=FIRST, role="worker", killed=None, died=None, stopped=None),
@@ -71,7 +71,9 @@ class Story:
         ]
         journal = SimpleNamespace(entries=sorted(self.entries, key=lambda entry: entry.at))
         fleet = SimpleNamespace(journal=journal, lease=3.0, members=members)
-        return Judge(cast(Fleet, fleet), self.results, cast("dict[int, Death]", {})).judge()
+        others = cast("dict[int, Death]", {})
+        spans = [Trouble("cut", since * SECOND, until * SECOND, of) for since, until in troubles]
+        return Judge(cast(Fleet, fleet), self.results, others, spans).judge()
 
 
 @pytest.fixture
@@ -194,3 +196,75 @@ def test_a_chain_out_of_order_is_noticed(story: Story) -> None:
     story.ran("a", kind="link")
     story.ran("b", kind="link", at=2.5, until=4)
     assert len(story.verdict().wrong) == 1
+
+
+def test_a_trouble_explains_a_repetition(story: Story) -> None:
+    """35: the server was away while it ran; and while what it had done could not be said."""
+    story.accepted("step", "a")
+    story.ran("a", at=2, until=4)
+    story.ran("a", 2, at=8, until=9)
+    story.accepted("at_most_once", "b")
+    story.ran("b", kind="at_most_once", at=2, until=4)
+    story.results["b"] = actorq.TaskResult(is_err=True, error=actorq.WorkerLost("gone"))
+    verdict = story.verdict((3, 7))
+    assert not verdict.complaints
+    assert (verdict.again, verdict.repeated) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [(8.5, 9), (7.5, 9), (0.1, 0.2), (-20, -10)],
+    ids=["after", "late", "before", "long ago"],
+)
+def test_a_trouble_at_another_time_explains_nothing(
+    story: Story, trouble: tuple[float, float]
+) -> None:
+    """35: it came when the task had ended for more than a lease, or was over long before."""
+    story.accepted("step", "a")
+    at = 10 if trouble == (0.1, 0.2) else 2
+    story.ran("a", at=at, until=at + 1)
+    story.ran("a", 2, at=at + 6, until=at + 7)
+    assert len(story.verdict(trouble).unexplained) == 1
+
+
+def test_the_trouble_of_a_process_explains_what_happened_to_it(story: Story) -> None:
+    """35: and to no other."""
+    story.accepted("step", "a")
+    story.ran("a", at=2, until=4)
+    story.ran("a", 2, at=8, until=9)
+    assert not story.verdict((3, 7), of=FIRST).complaints
+    assert len(story.verdict((3, 7), of=SECOND_ONE).unexplained) == 1
+
+
+def test_the_result_of_what_was_acknowledged_before_may_be_missing_after_a_trouble(
+    story: Story,
+) -> None:
+    """32: nobody answers for it any more; without a trouble it is lost all the same."""
+    story.accepted("at_most_once", "a")
+    story.ran("a", kind="at_most_once", at=2, until=4)
+    story.results["a"] = None
+    assert not story.verdict((3, 5)).complaints
+    assert len(story.verdict().lost) == 1
+
+
+def test_troubles_that_follow_one_another_are_one(story: Story) -> None:
+    """35: who stood still twice may begin after the second what it was given before the first."""
+    story.accepted("step", "a")
+    story.ran("a", 1, at=14, until=15, pid=FIRST)
+    story.ran("a", 2, at=5, until=6, pid=SECOND_ONE)
+    story.stored("a", 2, SECOND_ONE)
+    assert not story.verdict((1, 4), (9, 13)).complaints
+    assert story.verdict((1, 4)).complaints
+
+
+def test_a_trouble_does_not_excuse_what_is_lost(story: Story) -> None:
+    """31, 34: neither a task, nor a stale result, nor one that ends because its worker was lost."""
+    story.accepted("step", "a", "b", "c")
+    story.results["a"] = None
+    story.ran("b", at=2, until=4)
+    story.ran("b", 2, at=5, until=6)
+    story.stored("b", 1)
+    story.ran("c", at=2, until=None)
+    story.results["c"] = actorq.TaskResult(is_err=True, error=actorq.WorkerLost("gone"))
+    verdict = story.verdict((3, 4))
+    assert (len(verdict.lost), len(verdict.stale)) == (2, 1)

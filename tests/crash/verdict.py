@@ -84,6 +84,28 @@ class Verdict:
         return "\n".join(line for kind in found for line in kind[:10])
 
 
+@attrs.define
+class Trouble:
+    """A time in which the server, or the way to it, or a process, was not what it should be."""
+
+    name: str
+    began: float
+    ended: float = math.inf
+    pid: int | None = None  #: if it was the trouble of one process
+
+
+def _joined(troubles: Sequence[Trouble], apart: float) -> list[Trouble]:
+    """Those that follow one another too soon for who is late by the first to have caught up."""
+    joined: list[Trouble] = []
+    for each in sorted(troubles, key=lambda each: each.began):
+        before = [one for one in joined if one.pid == each.pid]
+        if before and each.began <= before[-1].ended + apart:
+            before[-1].ended = max(before[-1].ended, each.ended)
+        else:
+            joined.append(attrs.evolve(each))
+    return joined
+
+
 class Death(Protocol):
     """When a process died, if it was killed, not before, nor after; since when it stood still."""
 
@@ -96,14 +118,21 @@ NOBODY: Final[Mapping[int, Death]] = {}
 
 
 class Judge:
-    """Holds a round against the promises; *others*: processes that the fleet did not start itself."""
+    """Holds a round against the promises.
+
+    *others*: processes that the fleet did not start itself.  *troubles*: what may cost a job its lease.
+    """
 
     def __init__(
         self,
         fleet: Fleet,
         results: Mapping[str, actorq.TaskResult[Any] | None],
         others: Mapping[int, Death] = NOBODY,
+        troubles: Sequence[Trouble] = (),
     ) -> None:
+        self.troubles = _joined(troubles, 2 * fleet.lease * NANO)
+        self.slack = 0.0  #: seconds that may pass besides, on a busy machine
+        self.excused = 0  #: executions that a trouble made necessary, and no death
         self.entries = fleet.journal.entries
         self.lease = fleet.lease
         self.results = results
@@ -142,6 +171,8 @@ class Judge:
         for task_id, kind in self.accepted.items():
             result = self.results.get(task_id)
             runs = self.runs.get(task_id, [])
+            if result is None and self.unsaved(task_id):
+                continue
             if result is None:
                 self.verdict.lost.append(f"{kind} {task_id} was accepted; no result; {runs}")
             elif result.is_err:
@@ -150,11 +181,22 @@ class Judge:
             if result is not None and not result.is_err:
                 self._succeeded(task_id, result, self.runs.get(task_id, []))
 
+    def unsaved(self, task_id: str) -> bool:
+        """Nobody answers for its result: it was acknowledged before it ran, and then came a trouble."""
+        runs = self.runs.get(task_id, [])
+        return bool(
+            self.accepted.get(task_id) == "at_most_once"
+            and len(runs) == 1
+            and self._trouble(runs[0]) is not None
+        )
+
     def _failed(
         self, task_id: str, kind: str, result: actorq.TaskResult[Any], runs: Sequence[Execution]
     ) -> None:
         lost = isinstance(result.error, actorq.WorkerLost)
         cut_off = not runs or (len(runs) == 1 and self._killed(runs[0]) is not None)
+        if runs and len(runs) == 1 and self._trouble(runs[0]) is not None:
+            cut_off = True
         if not (kind == "at_most_once" and lost and cut_off):
             self.verdict.lost.append(f"{kind} {task_id} failed: {result.error!r}; {runs}")
 
@@ -173,7 +215,7 @@ class Judge:
         attempts = [run.attempt for run in runs]
         began = [run.began for run in runs]
         # who stood still may begin what it had been given, when another one has ended it long ago
-        in_order = began == sorted(began) or self._any_stopped()
+        in_order = began == sorted(began) or self._any_stopped() or bool(self.troubles)
         if len(attempts) != len(set(attempts)) or not in_order:
             self.verdict.wrong.append(f"{runs[0].task_id}: attempts {attempts}; {runs}")
         if runs[0].kind == "at_most_once" and len(runs) > 1:
@@ -185,13 +227,20 @@ class Judge:
                 continue
             death = self._killed(run)
             if death is None or again.began < death:
+                trouble = self._trouble(run)
+                if trouble is not None and again.began > trouble.began:
+                    self.excused += 1
+                    self.verdict.again += 1
+                    self.verdict.repeated += run.how == "end"
+                    continue
                 self.verdict.unexplained.append(f"{run} ran again as {again}; {self._deaths()}")
                 continue
             self.verdict.again += 1
             self.verdict.repeated += run.how == "end"
             took = self._left_undone(death, again.began)
             self.verdict.recovery.append(took)
-            if took > 2 * self.lease:
+            bound = 2 * self.lease + (self.slack if self.troubles else 0)
+            if took > bound and self._trouble(run) is None:
                 self.verdict.wrong.append(f"{took:.1f} s until {run} ran again as {again}")
 
     def _killed(self, run: Execution) -> int | None:
@@ -204,6 +253,16 @@ class Judge:
         if member.killed is None or member.died is None or member.died < run.began:
             return None
         return member.killed
+
+    def _trouble(self, run: Execution) -> Trouble | None:
+        """What may have cost it its lease."""
+        for each in self.troubles:
+            is_late = bool(run.how) and each.began > run.ended + self.lease * NANO
+            if each.pid not in (None, run.pid):
+                continue
+            if not is_late and run.began < each.ended + 2 * self.lease * NANO:
+                return each
+        return None
 
     def _left_undone(self, death: int, again: int) -> float:
         """For how many seconds, from the death to the next run, any one worker lived and let it be."""
@@ -264,7 +323,7 @@ class Judge:
                         self.verdict.wrong.append(f"out of order: {before[-1]}, {after[0]}")
 
     def _any_stopped(self) -> bool:
-        return any(each.stopped is not None for each in self.members.values())
+        return self.excused > 0 or any(each.stopped is not None for each in self.members.values())
 
     def _over(self, run: Execution) -> float:
         """Until when it ran, at least."""

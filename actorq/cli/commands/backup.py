@@ -11,7 +11,7 @@ from rich.text import Text
 
 from actorq.cli import exits
 from actorq.cli.client import ask, check_shared
-from actorq.cli.engine import storage_of
+from actorq.cli.engine import server_of, storage_of
 from actorq.cli.finding import broker_option, find_broker
 from actorq.cli.output import CommandError, Output, json_option
 from actorq.cli.words import size, span
@@ -34,11 +34,11 @@ def backup(target: Path, force: bool, broker: str | None, output: Output) -> Non
     """
     found = find_broker(broker)
     check_shared(found)
-    storage = storage_of(found)
+    storage, server = storage_of(found), server_of(found)
     if storage is None:
         raise CommandError(
             f"{type(found).__name__} keeps no file that could be copied",
-            "back up its server as its documentation says",
+            "back up its server" if server is None else server.backup,
             exit_code=exits.USAGE,
         )
     if target.exists() and not force:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
@@ -21,12 +22,15 @@ from actorq.cli.examining import (
     Gathered,
     file_settings,
     health,
+    server_settings,
     versions,
 )
-from actorq.cli.finding import broker_name, broker_option, find_broker
+from actorq.cli.finding import broker_name, broker_option, find_broker, is_url
 from actorq.cli.output import CommandError, Output, json_option
 from actorq.cli.tables import styled
 from actorq.cli.words import a, count
+from actorq.engines.remote.information import ServerInformation
+from actorq.engines.sqlite.maintenance import FileInformation
 from actorq.errors import ActorqError, EngineUnavailable
 from actorq.protocol import QueuedTask
 
@@ -77,8 +81,13 @@ def _broker(said: str | None, findings: list[Finding]) -> Broker | None:
         findings.append(Finding("broker", PROBLEM, error.message, advice))
         return None
     kind = a(type(found).__name__)
-    tasks = count(len(found.tasks), "task")
-    findings.append(Finding("broker", OK, f"{name} is {kind} with {tasks}"))
+    if is_url(name):
+        findings.append(
+            Finding("broker", OK, f"the URL is that of {kind}; its tasks are not known")
+        )
+    else:
+        tasks = count(len(found.tasks), "task")
+        findings.append(Finding("broker", OK, f"{name} is {kind} with {tasks}"))
     try:
         check_shared(found)
     except CommandError as error:
@@ -115,5 +124,10 @@ def _inside(broker: Broker, *, integrity: bool) -> list[Finding]:
         return [Finding("engine", PROBLEM, f"{type(error).__name__}: {error}")]
     took = time.monotonic() - began
     opened = Finding("engine", OK, f"opened, asked and closed in {took * 1000:.0f} ms")
-    of_file = () if gathered.information is None else file_settings(gathered.information)
-    return [opened, *of_file, *health(gathered)]
+    said = gathered.information
+    of_engine: Iterable[Finding] = ()
+    if isinstance(said, FileInformation):
+        of_engine = file_settings(said)
+    elif isinstance(said, ServerInformation):
+        of_engine = server_settings(said)
+    return [opened, *of_engine, *health(gathered)]

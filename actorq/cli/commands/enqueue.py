@@ -133,7 +133,6 @@ def _say(output: Output, message: TaskMessage, task_id: str, *, quiet: bool) -> 
             "stand_in": task_id != message.task_id,
         }
     )
-    output.text(Text(task_id))
     if not output.json:
         more = f" on queue {message.options.queue!r}" if message.options.queue != "default" else ""
         if message.eta is not None:
@@ -141,3 +140,4 @@ def _say(output: Output, message: TaskMessage, task_id: str, *, quiet: bool) -> 
         if task_id != message.task_id:
             more += "; its unique key was taken, that task stands for it"
         click.echo(f"enqueued {call}{more}", err=True)
+    output.text(Text(task_id))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from actorq.cli.finding import broker_name
+from actorq.cli.finding import broker_with_tasks
 from actorq.cli.output import Output, json_option
 from actorq.cli.serving.command import broker_argument, run_options, serve
 from actorq.cli.serving.orders import Orders
@@ -34,7 +34,7 @@ def scheduler(
     """
     orders = Orders(
         name="scheduler",
-        broker=broker_name(broker),
+        broker=broker_with_tasks(broker, "scheduler"),
         role="scheduler",
         modules=modules,
         grace=grace,

@@ -14,10 +14,9 @@ import trio
 from actorq.capability import Capability
 from actorq.cli import documents, exits
 from actorq.cli.client import ask
-from actorq.cli.engine import path_of
 from actorq.cli.finding import broker_option, find_broker
 from actorq.cli.output import Output, json_option
-from actorq.cli.overview import rows_of
+from actorq.cli.overview import name_of, rows_of
 from actorq.cli.picture import Snapshot, View, picture
 from actorq.cli.rates import Pulse
 from actorq.cli.screen import Screen
@@ -52,7 +51,7 @@ def top(interval: float, count: int | None, broker: str | None, output: Output) 
 
     async def watch(sys: System) -> int:
         looks = Looks(sys, with_workers=Capability.WORKERS not in found.lacks)
-        name = f"{type(found).__name__} {path_of(found)}".strip()
+        name = name_of(found)
         if live:
             return await _live(looks, output, View(name), interval)
         for look in range(count or 1):

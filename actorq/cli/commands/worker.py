@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import click
 
-from actorq.cli.finding import broker_name
+from actorq.cli.finding import broker_with_tasks
 from actorq.cli.output import Output, json_option
 from actorq.cli.serving.command import broker_argument, run_options, serve
 from actorq.cli.serving.limits import UNITS
@@ -107,7 +107,7 @@ def worker(
     """
     common = Orders(
         name="worker-1",
-        broker=broker_name(broker),
+        broker=broker_with_tasks(broker, "worker"),
         modules=modules,
         concurrency=concurrency,
         queues=queues,
