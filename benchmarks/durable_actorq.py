@@ -1,4 +1,7 @@
-"""Ours of the durable rows: `SQLiteBroker`.  Its worker imports this module for `broker`."""
+"""Ours of the durable rows: `SQLiteBroker`, and what it shares with ours on servers.
+
+Its worker imports this module for `broker`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import importlib
 import os
 import sqlite3
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,11 +35,11 @@ async def noop() -> None:
 
 
 @actorq.task
-async def nap(seconds: float, log: str) -> None:
+async def nap(number: int, seconds: float, log: str) -> None:
     """Sleep."""
-    say(log, "begin")
+    say(log, f"begin {number}")
     await trio.sleep(seconds)
-    say(log, "end")
+    say(log, f"end {number}")
 
 
 def make(path: str, synchronous: str) -> actorq.SQLiteBroker:
@@ -48,20 +52,22 @@ if FILE in os.environ:
     broker = make(os.environ[FILE], os.environ[SYNCHRONOUS])
 
 
-class ActorqSQLite:
-    """`full` waits for the disk at each commit; `normal` survives the process, not a power cut."""
+class Actorq(ABC):
+    """A client of any engine."""
 
-    def __init__(self, synchronous: str) -> None:
-        self.synchronous = synchronous
+    #: Where the workers find their broker.
+    broker: str
 
-    @contextmanager
-    def opened(self, folder: Path) -> Iterator[Mapping[str, str]]:
-        self._file = str(folder / "actorq.db")
-        yield {FILE: self._file, SYNCHRONOUS: self.synchronous}
+    @abstractmethod
+    def make(self) -> actorq.Broker:
+        """A broker for a client, with its tasks."""
+
+    def server_cpu(self) -> float:
+        return 0.0  # there is none
 
     def worker(self, jobs: int = 0) -> Sequence[str]:
         flags = "--processes 1 --concurrency 100 --log-level WARNING"
-        return [sys.executable, "-m", "actorq", "worker", "durable_actorq:broker", *flags.split()]
+        return [sys.executable, "-m", "actorq", "worker", self.broker, *flags.split()]
 
     def single(self, n: int) -> float:
         return self._timed(lambda sys: self._enqueue(sys, n))
@@ -82,17 +88,10 @@ class ActorqSQLite:
 
         return self._timed(batches)
 
-    def stored(self) -> int:
-        connection = sqlite3.connect(self._file)
-        try:
-            return int(connection.execute("select count(*) from actorq_results").fetchone()[0])
-        finally:
-            connection.close()
-
     def round_trips(self, n: int) -> list[float]:
         async def trips(sys: actorq.System) -> list[float]:
-            trips = []
-            for _ in range(n):
+            trips: list[float] = []
+            while len(trips) < n and sum(trips) < durable.TRIPS:
                 began = perf_counter()
                 await (await sys.enqueue(noop)).result()
                 trips.append(perf_counter() - began)
@@ -102,7 +101,7 @@ class ActorqSQLite:
 
     def waits(self, seconds: float) -> float:
         async def wait(sys: actorq.System) -> float:
-            handle = await sys.enqueue(nap, seconds, "")
+            handle = await sys.enqueue(nap, 0, seconds, "")
             used = process_time()
             await handle.result()
             return process_time() - used
@@ -111,13 +110,13 @@ class ActorqSQLite:
 
     def naps(self, n: int, seconds: float, log: Path) -> None:
         async def enqueue(sys: actorq.System) -> None:
-            await sys.enqueue_many(nap, [(seconds, str(log))] * n)
+            await sys.enqueue_many(nap, [(number, seconds, str(log)) for number in range(n)])
 
         self._run(enqueue)
 
     def _run(self, body: Callable[[actorq.System], Awaitable[T]]) -> T:
         async def run() -> T:
-            async with actorq.open_system(make(self._file, self.synchronous), role="client") as sys:
+            async with actorq.open_system(self.make(), role="client") as sys:
                 return await body(sys)
 
         return trio.run(run)
@@ -133,6 +132,30 @@ class ActorqSQLite:
     async def _enqueue(self, sys: actorq.System, n: int) -> None:
         for _ in range(n):
             await sys.enqueue(noop)
+
+
+class ActorqSQLite(Actorq):
+    """`full` waits for the disk at each commit; `normal` survives the process, not a power cut."""
+
+    broker = "durable_actorq:broker"
+
+    def __init__(self, synchronous: str) -> None:
+        self.synchronous = synchronous
+
+    @contextmanager
+    def opened(self, folder: Path) -> Iterator[Mapping[str, str]]:
+        self._file = str(folder / "actorq.db")
+        yield {FILE: self._file, SYNCHRONOUS: self.synchronous}
+
+    def make(self) -> actorq.Broker:
+        return make(self._file, self.synchronous)
+
+    def stored(self) -> int:
+        connection = sqlite3.connect(self._file)
+        try:
+            return int(connection.execute("select count(*) from actorq_results").fetchone()[0])
+        finally:
+            connection.close()
 
 
 if __name__ == "__main__":

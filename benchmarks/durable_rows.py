@@ -18,11 +18,11 @@ def _ours(name: str, amount: int, quick: int, *, synchronous: str = "") -> Progr
 
 
 def _huey(name: str, amount: int, quick: int, *, fsync: str = "") -> Program:
-    return Program("peer_huey.py", f"huey_{fsync}{name}", amount, quick, peer=True)
+    return Program("peer_huey.py", f"huey_{fsync}{name}", amount, quick, peer="huey")
 
 
 def _redis(name: str, amount: int, quick: int) -> Program:
-    return Program("peer_redis.py", f"redis_{name}", amount, quick, peer=True)
+    return Program("peer_redis.py", f"redis_{name}", amount, quick, peer="taskiq")
 
 
 def _figure(key: str) -> Callable[[Report], float]:

@@ -1,4 +1,4 @@
-"""Worker processes and a server of one's own, and what they use: for programs of several processes.
+"""Worker processes, and what they use: for programs of several processes.
 
 Standard library only, as the peers' programs need it too.
 """
@@ -6,9 +6,7 @@ Standard library only, as the peers' programs need it too.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -56,11 +54,7 @@ class Worker:
     @property
     def pids(self) -> list[int]:
         """Of all its processes."""
-        found = [self._process.pid]
-        for pid in found:
-            for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                found += map(int, children.read_text().split())
-        return found
+        return family(self._process.pid)
 
     def memory(self) -> float:
         """Megabytes of all its processes, shared pages by their share."""
@@ -68,7 +62,7 @@ class Worker:
 
     def cpu(self) -> float:
         """Seconds that its processes have computed."""
-        return sum(map(_cpu, self.pids))
+        return cpu(self._process.pid)
 
     def kill(self) -> float:
         """SIGKILL to all of it; when, by `perf_counter`."""
@@ -103,34 +97,26 @@ def workers(
             worker.stop()
 
 
-REDIS = shutil.which("redis-server")
-
-
-@contextmanager
-def redis(folder: Path) -> Iterator[str]:
-    """A Redis server that keeps nothing on disk, alone on a free port; its address."""
-    assert REDIS is not None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [REDIS, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        until(lambda: _answers(port), "redis-server")
-        yield f"redis://127.0.0.1:{port}"
-    finally:
-        server.kill()
-        server.wait()
-
-
 def say(log: str, word: str) -> None:
     """A line more in the file *log*, if there is one."""
     if log:
         with Path(log).open("a") as file:
             file.write(f"{word}\n")
+
+
+def family(pid: int) -> list[int]:
+    """This process and its children, and theirs."""
+    found = [pid]
+    for each in found:
+        for children in Path(f"/proc/{each}/task").glob("*/children"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                found += map(int, children.read_text().split())
+    return found
+
+
+def cpu(pid: int) -> float:
+    """Seconds that this process and its children have computed."""
+    return sum(map(_cpu, family(pid)))
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -143,19 +129,18 @@ def script(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
-
-
 def _proportional(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0  # a job's own process, which has ended since
     return next(float(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    # its own, and that of its children that have ended
+    return sum(map(int, fields[11:15])) / TICKS

@@ -44,7 +44,7 @@ class Program:
     name: str
     amount: int
     quick: int  #: the amount of a smoke run
-    peer: bool = False  #: runs in the peers' environment
+    peer: str = ""  #: runs in the environment of this peer
 
     def run(self, python: str, *, quick: bool) -> Report:
         """Run it once in a fresh interpreter; `RuntimeError` with what it printed if it fails."""
@@ -212,8 +212,7 @@ def number(value: float) -> str:
 
 def measure(
     group: Group,
-    python: str,
-    peer_python: str | None,
+    interpreter: Callable[[str], str],
     *,
     rounds: int,
     quick: bool = False,
@@ -225,17 +224,15 @@ def measure(
         order = group.programs if number_ % 2 == 0 else tuple(reversed(group.programs))
         reports: dict[str, Report] = {}
         for program in order:
-            interpreter = peer_python if program.peer else python
-            assert interpreter is not None
-            reports[program.name] = program.run(interpreter, quick=quick)
+            reports[program.name] = program.run(interpreter(program.peer), quick=quick)
             tell(f"round {number_ + 1}/{rounds} {program.name}: {dict(reports[program.name])}")
         measured.append(reports)
     return [Finding(row, measured, judged=not quick) for row in group.rows]
 
 
-def text_table(lines: Sequence[Sequence[str]]) -> str:
+def text_table(lines: Sequence[Sequence[str]], headings: Sequence[str] = HEADINGS) -> str:
     """Columns as wide as they must be."""
-    table = [HEADINGS, *lines]
+    table = [headings, *lines]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -243,7 +240,7 @@ def text_table(lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def markdown_table(lines: Sequence[Sequence[str]]) -> str:
+def markdown_table(lines: Sequence[Sequence[str]], headings: Sequence[str] = HEADINGS) -> str:
     """The same for a page."""
-    table = [HEADINGS, ("---",) * len(HEADINGS), *lines]
+    table = [headings, ("---",) * len(headings), *lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in table)

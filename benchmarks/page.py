@@ -1,4 +1,4 @@
-"""The page that `run.py --write` writes: docs/performance.md."""
+"""The page that `run.py --write` writes, section by section: docs/performance.md."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from measure import ROOT, Finding, markdown_table
-from peers import PEERS, version_of
+from own_servers import server_version
+from peers import peer_python, version_of
+from peers import versions as peer_versions
+from standings import Standing
 
 
 PAGE = ROOT / "docs" / "performance.md"
 
-TEXT = """\
-# Performance
+#: A section of the page begins and ends with a comment; what stands between is written by a run.
+BEGIN, END = "<!-- {}: begins -->", "<!-- {}: ends -->"
 
-Written by `make bench ARGS=--write`; not by hand.
-
+OWN = """\
 {date} · {machine}
 {versions}
-
-Absolute figures tell about this machine only;
-what counts is the ratio to something that ran beside it.
 
 {table}
 
 {missed}
 
-## How it is measured
+### How it is measured
 
 * Each program runs in a fresh interpreter, warms up, and times itself with `time.perf_counter`.
   The garbage collector is left as users have it.
@@ -81,34 +80,91 @@ what counts is the ratio to something that ran beside it.
   taskiq: `RedisStreamBroker` and `RedisAsyncResultBackend` on a Redis server that keeps nothing
   on disk; one worker process, uvloop, `--no-parse`, a look for the result every millisecond.
   **run**: the clock stops when the last result is stored, which is seen by counting them
-  every 20 ms. **waiting**: over 3 s, `time.process_time` of the client; its worker's by 10 ms ticks.
+  every 50 ms. **waiting**: over 3 s, `time.process_time` of the client; its worker's by 10 ms ticks.
   **memory**: proportional set size of all its processes. **crash**: SIGKILL to all processes of
   a worker while 50 jobs of 1 s run, another one started at once; one round.
   taskiq's tasks come back when its `idle_timeout` of 10 minutes is over; huey's do not.
 
-The programs are in `benchmarks/`. `python benchmarks/run.py --row bulk` measures one row,
-`--row 'durable-*'` those of the SQLite engine, `--quick` is a smoke run.
 """
 
+STANDINGS = """\
+{date} · {machine}
+{versions}
 
-def write(findings: Sequence[Finding], rounds: int, peer_python: str | None) -> Path:
-    """Write the page; where it is."""
+Each figure is followed by how many times the best peer's it is, of the peers in this table.
+
+{tables}
+What ours must be, against the best peer in each:
+
+{budgets}
+
+Settings, each with concurrency 100 where there is such a thing:
+
+{settings}
+"""
+
+#: Above the lines about budgets.
+BUDGETS = ("row", "what", "best peer", "ours", "its", "median [min–max]", "budget", "verdict")
+
+
+def write_own(findings: Sequence[Finding], rounds: int) -> None:
+    """Write the section about what runs on one machine."""
     packages = {name: version_of(sys.executable, name) for name in ("trio", "attrs", "cattrs")}
-    for name in PEERS:
-        packages[name] = version_of(peer_python, name) if peer_python else "not installed"
-    now = datetime.now(tz=UTC)
-    PAGE.write_text(
-        TEXT.format(
-            date=f"{now:%Y-%m-%d}",
+    taskiq, huey = peer_python("taskiq"), peer_python("huey")
+    packages |= {
+        "taskiq": version_of(taskiq, "taskiq"),
+        "taskiq-redis": version_of(taskiq, "taskiq-redis"),
+        "huey": version_of(huey, "huey"),
+        "uvloop": version_of(taskiq, "uvloop"),
+    }
+    _write(
+        "own",
+        OWN.format(
+            date=_today(),
             machine=machine(),
             versions=" · ".join(f"{name} {version}" for name, version in packages.items())
             + commit(),
             table=markdown_table([each.cells() for each in findings]),
             missed=missed(findings),
             rounds=rounds,
-        )
+        ),
     )
-    return PAGE
+
+
+def write_standings(section: str, standings: Sequence[Standing]) -> None:
+    """Write the section about the queues on one kind of server."""
+    contenders = {each.name: each for standing in standings for each in standing.contest.contenders}
+    names = sorted({each.peer for each in contenders.values() if each.peer})
+    driver = {"redis": "msgpack", "postgres": "psycopg"}[section]
+    versions = {driver: version_of(sys.executable, driver)} | peer_versions(names)
+    settings = [f"* {each.name}: {each.settings}." for each in contenders.values()]
+    _write(
+        section,
+        STANDINGS.format(
+            date=_today(),
+            machine=f"{machine()} · {server_version(section)}",
+            versions=" · ".join(f"{name} {version}" for name, version in versions.items())
+            + commit(),
+            tables="\n".join(each.markdown() for each in standings),
+            budgets=markdown_table(
+                [line for each in standings for line in each.budgets()], BUDGETS
+            ),
+            settings="\n".join(settings),
+        ),
+    )
+
+
+def _write(section: str, text: str) -> None:
+    page = PAGE.read_text()
+    before, begin, rest = page.partition(BEGIN.format(section))
+    _, end, after = rest.partition(END.format(section))
+    if not end:
+        raise RuntimeError(f"{PAGE} has no section {section!r} between two comments")
+    PAGE.write_text(f"{before}{begin}\n\n{text.strip()}\n\n{end}{after}")
+
+
+def _today() -> str:
+    return f"{datetime.now(tz=UTC):%Y-%m-%d}"
 
 
 #: What is known of the rows that miss their budgets, for as long as they do.

@@ -34,11 +34,11 @@ def noop() -> int:
 
 
 @huey.task()  # type: ignore[untyped-decorator]
-def nap(seconds: float, log: str) -> int:
+def nap(number: int, seconds: float, log: str) -> int:
     """Sleep."""
-    say(log, "begin")
+    say(log, f"begin {number}")
     time.sleep(seconds)
-    say(log, "end")
+    say(log, f"end {number}")
     return 0
 
 
@@ -78,6 +78,9 @@ class Huey:
     def batch(self, n: int) -> float:
         return self.single(n)  # there is no call for many
 
+    def server_cpu(self) -> float:
+        return 0.0  # there is none
+
     def stored(self) -> int:
         connection = sqlite3.connect(self._file)
         try:
@@ -95,14 +98,14 @@ class Huey:
         return trips
 
     def waits(self, seconds: float) -> float:
-        result = nap(seconds, "")
+        result = nap(0, seconds, "")
         used = process_time()
         result.get(blocking=True, max_delay=0.001)
         return process_time() - used
 
     def naps(self, n: int, seconds: float, log: Path) -> None:
-        for _ in range(n):
-            nap(seconds, str(log))
+        for number in range(n):
+            nap(number, seconds, str(log))
 
 
 if __name__ == "__main__":

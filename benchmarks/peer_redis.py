@@ -1,142 +1,94 @@
-"""A peer of the durable rows: taskiq on Redis streams, with the best settings that were found for it.
+"""A peer on Redis: taskiq on streams.  Its worker imports this module for `broker`.
 
-Run by an interpreter that has taskiq-redis.  Its worker imports this module for `broker`.
+`best`: uvloop, no check of argument types, and a look for the result each millisecond instead of
+each 0.2 s.  No call for many.  Recovery: an idle timeout of 10 s instead of 10 minutes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from time import perf_counter, process_time
-from typing import Any, TypeVar, cast
+from typing import Any
 
+import adapters
 import durable
-from fleet import redis, say, script
+import own_servers
+from fleet import say, script
 
-
-T = TypeVar("T")
-
-URL = "BENCH_REDIS_URL"
 
 _taskiq_redis: Any = importlib.import_module("taskiq_redis")  # by name: as in peer_huey
-_redis: Any = importlib.import_module("redis")
 
 
-def _broker(url: str) -> Any:
+def _connect(url: str, **options: Any) -> Any:
     results = _taskiq_redis.RedisAsyncResultBackend(url)
-    return _taskiq_redis.RedisStreamBroker(url).with_result_backend(results)
-
-
-broker: Any = _broker(os.environ.get(URL, "redis://127.0.0.1:1"))
+    broker = _taskiq_redis.RedisStreamBroker(url, **options).with_result_backend(results)
+    broker.register_task(_noop, task_name="noop")
+    broker.register_task(_nap, task_name="nap")
+    return broker
 
 
 async def _noop() -> None:
     """Nothing."""
 
 
-async def _nap(seconds: float, log: str) -> None:
+async def _nap(number: int, seconds: float, log: str) -> None:
     """Sleep."""
-    say(log, "begin")
+    say(log, f"begin {number}")
     await asyncio.sleep(seconds)
-    say(log, "end")
+    say(log, f"end {number}")
 
 
-noop: Any = broker.register_task(_noop, task_name="noop")
-nap: Any = broker.register_task(_nap, task_name="nap")
+broker: Any = _connect(adapters.here())
+recovery: Any = _connect(adapters.here(), idle_timeout=10_000)
 
 
-class TaskiqRedis:
-    """The server keeps nothing on disk."""
+class TaskiqRedis(adapters.OnRedis, adapters.Awaiting):
+    """Tasks are kicked."""
+
+    def worker(self, jobs: int = 0) -> Sequence[str]:
+        name = f"peer_redis:{'recovery' if jobs else 'broker'}"
+        best = ["--no-parse", "--log-level", "WARNING"] if self.setting == "best" else []
+        flags = ["--workers", "1", "--max-async-tasks", "100"]
+        return [script("taskiq"), "worker", name, *flags, *best]
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[Any]:
+        client = _connect(self.url)
+        await client.startup()
+        try:
+            yield client
+        finally:
+            await client.shutdown()
+
+    async def enqueue(self, client: Any) -> Any:
+        return await client.find_task("noop").kiq()
+
+    async def enqueue_nap(self, client: Any, number: int, seconds: float, log: str) -> Any:
+        return await client.find_task("nap").kiq(number, seconds, log)
+
+    async def result(self, client: Any, handle: Any) -> None:
+        often = {"check_interval": 0.001} if self.setting == "best" else {}
+        await handle.wait_result(timeout=30, **often)
+
+    def stored(self) -> int:
+        return self.redis.count("DBSIZE") - self.redis.count("EXISTS", "taskiq")
+
+
+class InMemory(TaskiqRedis):
+    """On a server that keeps nothing on disk: for the rows beside `SQLiteBroker`."""
 
     @contextmanager
     def opened(self, folder: Path) -> Iterator[Mapping[str, str]]:
-        with redis(folder) as self._url:
-            self._redis = _redis.Redis.from_url(self._url)
-            yield {URL: self._url}
-            self._redis.close()
-
-    def worker(self, jobs: int = 0) -> Sequence[str]:
-        flags = "--workers 1 --max-async-tasks 100 --no-parse --log-level WARNING"
-        return [script("taskiq"), "worker", "peer_redis:broker", *flags.split()]
-
-    def single(self, n: int) -> float:
-        return self._timed(lambda task: self._enqueue(task, n))
-
-    def callers(self, n: int) -> float:
-        return self._timed(lambda task: _at_once(50, lambda: self._enqueue(task, n // 50)))
-
-    def batch(self, n: int) -> float:
-        # there is no call for many
-        return self._timed(lambda task: _at_once(100, lambda: self._enqueue(task, n // 100)))
-
-    def stored(self) -> int:
-        return int(self._redis.dbsize()) - int(self._redis.exists("taskiq"))
-
-    def round_trips(self, n: int) -> list[float]:
-        async def trips(_: Any, noop: Any) -> list[float]:
-            trips = []
-            for _ in range(n):
-                began = perf_counter()
-                await (await noop.kiq()).wait_result(check_interval=0.001)
-                trips.append(perf_counter() - began)
-            return trips
-
-        return self._run(trips)
-
-    def waits(self, seconds: float) -> float:
-        async def wait(nap: Any, _: Any) -> float:
-            handle = await nap.kiq(seconds, "")
-            used = process_time()
-            await handle.wait_result(check_interval=0.001)
-            return process_time() - used
-
-        return self._run(wait)
-
-    def naps(self, n: int, seconds: float, log: Path) -> None:
-        async def enqueue(nap: Any, _: Any) -> None:
-            for _ in range(n):
-                await nap.kiq(seconds, str(log))
-
-        self._run(enqueue)
-
-    def _run(self, body: Callable[[Any, Any], Awaitable[T]]) -> T:
-        async def run() -> T:
-            client = _broker(self._url)
-            nap = client.register_task(_nap, task_name="nap")
-            noop = client.register_task(_noop, task_name="noop")
-            await client.startup()
-            try:
-                return await body(nap, noop)
-            finally:
-                await client.shutdown()
-
-        return cast(T, _loop(run()))
-
-    def _timed(self, body: Callable[[Any], Awaitable[None]]) -> float:
-        async def timed(_: Any, noop: Any) -> float:
-            began = perf_counter()
-            await body(noop)
-            return perf_counter() - began
-
-        return self._run(timed)
-
-    async def _enqueue(self, noop: Any, n: int) -> None:
-        for _ in range(n):
-            await noop.kiq()
-
-
-async def _at_once(count: int, call: Callable[[], Awaitable[None]]) -> None:
-    await asyncio.gather(*(call() for _ in range(count)))
-
-
-def _loop(coroutine: Any) -> Any:
-    """On uvloop, as its workers do."""
-    return importlib.import_module("uvloop").run(coroutine)
+        with own_servers.redis(folder, persistent=False) as self.redis:
+            self.url, self._pid = self.redis.url, self.redis.pid
+            yield {adapters.URL: self.url, adapters.SETTING: self.setting}
 
 
 if __name__ == "__main__":
-    durable.serve({"redis": TaskiqRedis()})
+    # the module as its workers import it: a task is named after that
+    module = importlib.import_module("peer_redis")
+    peers = {f"taskiq_{each}": module.TaskiqRedis(each) for each in ("default", "best")}
+    durable.serve({"redis": module.InMemory("best"), **peers})

@@ -1,4 +1,7 @@
-"""The peers' interpreter: this one if it has them all, else one of `.venv-bench`, made on demand."""
+"""The peers' interpreters: one virtual environment for each, in `.venv-bench`, made on demand.
+
+One for each, as their versions of the same drivers clash.
+"""
 
 from __future__ import annotations
 
@@ -10,38 +13,58 @@ from measure import ROOT
 
 
 VENV = ROOT / ".venv-bench"
-PEERS = {
-    "taskiq": "taskiq>=0.11,<0.14",
-    "taskiq-redis": "taskiq-redis>=1.2,<2",
-    "huey": "huey>=3.5,<4",
-    "uvloop": "uvloop>=0.21",  # of taskiq's best settings
+
+#: What each environment holds.
+PEERS: dict[str, tuple[str, ...]] = {
+    "taskiq": ("taskiq>=0.11,<0.14", "taskiq-redis>=1.2,<2", "uvloop>=0.21"),
+    "huey": ("huey>=3.5,<4", "redis>=5"),
+    "streaq": ("streaq>=7,<8", "trio>=0.34", "uvloop>=0.21"),
+    "arq": ("arq>=0.26,<0.29", "uvloop>=0.21"),
+    # it needs typing_extensions, and does not say so
+    "saq": ("saq[hiredis]>=0.26,<0.27", "typing_extensions>=4", "uvloop>=0.21"),
+    "dramatiq": ("dramatiq[redis]>=2,<3",),
+    "celery": ("celery[redis]>=5.5,<6",),
+    "rq": ("rq>=2,<3",),
+    "procrastinate": ("procrastinate>=3,<4", "psycopg[binary]>=3.2", "uvloop>=0.21"),
+    "pgqueuer": ("pgqueuer>=1,<2", "asyncpg>=0.29", "psycopg[binary]>=3.2", "uvloop>=0.21"),
 }
 
 
-def peer_python() -> str:
-    """An interpreter that can import the peers; raises `RuntimeError` if there is no getting one."""
-    if _has_all(sys.executable):
-        return sys.executable
-    python = str(VENV / "bin" / "python")
-    if not _has_all(python):
-        print(f"making {VENV} with {', '.join(PEERS)} ...", file=sys.stderr)
-        venv.create(VENV, with_pip=True, clear=True)
+def peer_python(peer: str) -> str:
+    """An interpreter that can import *peer*; raises `RuntimeError` if there is no getting one."""
+    folder = VENV / peer
+    python = str(folder / "bin" / "python")
+    made = folder / "made"
+    wanted = "\n".join(PEERS[peer])
+    if not made.exists() or made.read_text() != wanted:
+        print(f"making {folder} ...", file=sys.stderr)
+        venv.create(folder, with_pip=True, clear=True)
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        done = subprocess.run([*pip, *PEERS.values()], capture_output=True, text=True, check=False)
+        done = subprocess.run([*pip, *PEERS[peer]], capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"the peers cannot be installed:\n{done.stderr}")
+            raise RuntimeError(f"{peer} cannot be installed:\n{done.stderr}")
+        made.write_text(wanted)
     return python
 
 
 def version_of(python: str, package: str) -> str:
     """The version of *package* that *python* has."""
     code = f"import importlib.metadata as m; print(m.version({package!r}))"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
+    except OSError:
+        return "not installed"
     return done.stdout.strip() or "not installed"
 
 
-def _has_all(python: str) -> bool:
-    try:
-        return all(version_of(python, name) != "not installed" for name in PEERS)
-    except OSError:
-        return False
+def versions(peers: list[str]) -> dict[str, str]:
+    """Of each peer and of what it talks to its server with."""
+    drivers = ("redis", "coredis", "taskiq-redis", "asyncpg", "psycopg")
+    found = {}
+    for peer in peers:
+        python = str(VENV / peer / "bin" / "python")
+        names = {name: version_of(python, name) for name in (peer, *drivers)}
+        own = names.pop(peer)
+        with_ = [f"{name} {each}" for name, each in names.items() if each != "not installed"]
+        found[peer] = f"{own} ({', '.join(with_)})" if with_ else own
+    return found

@@ -73,7 +73,7 @@ async def _channel(n: int) -> Report:
 BULK = Program("throughput.py", "actorq_bulk", 30_000, 1_000)
 SINGLE = Program("throughput.py", "actorq_single", 30_000, 1_000)
 CHANNEL = Program("throughput.py", "trio_channel", 100_000, 5_000)
-TASKIQ = Program("peer_taskiq.py", "taskiq", 30_000, 1_000, peer=True)
+TASKIQ = Program("peer_taskiq.py", "taskiq", 30_000, 1_000, peer="taskiq")
 
 
 def per_second(report: Report) -> float:
