@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo web test test-thorough verify check lint types bench crash-rounds docs clean
+.PHONY: demo web test test-thorough verify check lint types bench crash-rounds fault-rounds docs clean
 
 # The demo needs only the package itself; tests and checks need the development tools as well.
 $(BIN)/.installed: pyproject.toml
@@ -57,6 +57,10 @@ bench: $(BIN)/.dev
 # real processes on one file, killed at random: 200 rounds of 500 tasks; ARGS="ROUNDS SEED AT_ONCE"
 crash-rounds: $(BIN)/.dev
 	@PYTHONPATH=tests:. $(BIN)/python -m crash $(ARGS)
+
+# the same with faults of servers: ARGS="ENGINE FAULT ROUNDS SEED", such as "redis cut 100", "all all 20"
+fault-rounds: $(BIN)/.dev
+	@PYTHONPATH=tests:. $(BIN)/python -m crash.fault_rounds $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

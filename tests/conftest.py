@@ -11,6 +11,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from promised import promises_in
+from servers.fixtures import (  # noqa: F401 - pytest finds them here
+    namespace,
+    postgres_server,
+    redis_server,
+    through_proxy,
+)
 
 
 # A checkout that was installed before this plugin was written does not have its entry point.

@@ -26,7 +26,6 @@ PAGE = (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")
 STATEMENTS = [f"T{n:02}" for n in range(1, 57)] + [f"A{n:02}" for n in range(1, 41)]
 SECTIONS = [f"1.{n}" for n in (*range(1, 15), 16)]
 LINK = re.compile(r"\[`(test_\w+)`\]\(\.\./((?:tests|actorq/testing/contracts)/[\w/]+\.py)\)")
-LATER = re.compile(r"with the (command line|(SQLite|Redis|PostgreSQL) engine)")
 
 
 def _rows(part: str) -> Iterator[list[str]]:
@@ -65,13 +64,13 @@ def _named_by_docstrings() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("section", [*SECTIONS, "Statements"])
 def test_no_row_is_empty(section: str) -> None:
-    """Each says what is there, what is here, and which test shows it, or with what it comes."""
+    """Each says what is there, what is here, and which test shows it."""
     rows = list(_rows(_section(section)))
     assert rows
     for row in rows:
         assert len(row) == 3, row
         assert all(row), row
-        assert LINK.search(row[2]) or LATER.search(row[2]), row
+        assert LINK.search(row[2]), row
 
 
 def test_every_test_that_is_named_is_there() -> None:
@@ -83,7 +82,7 @@ def test_every_test_that_is_named_is_there() -> None:
 
 
 def test_every_statement_is_in_the_table_and_shown() -> None:
-    """By tests whose docstrings name it; what no test names comes with something else."""
+    """By tests whose docstrings name it."""
     rows = {row[0]: row[2] for row in _rows(_section("Statements"))}
     assert list(rows) == STATEMENTS
     named = _named_by_docstrings()
@@ -92,9 +91,7 @@ def test_every_statement_is_in_the_table_and_shown() -> None:
         links = LINK.findall(shown)
         for name, file in links:
             assert statement in _tests_of(file)[name], f"{name} does not name {statement}"
-        if not links:
-            assert not named[statement], f"{statement} is shown by {named[statement]}: link to one"
-            assert LATER.search(shown), statement
+        assert links, f"{statement} is shown by {named[statement]}: link to one"
 
 
 #: What the names in the right-hand columns are methods and attributes of.

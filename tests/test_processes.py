@@ -31,13 +31,18 @@ pytestmark = [
 ROOT = Path(__file__).parent.parent
 
 
+#: What is no process of a task: the tracker of Python's multiprocessing, and the servers of other tests.
+OTHERS = (b"resource_tracker", b"redis-server", b"postgres", b"guardian")
+
+
 def children() -> set[int]:
-    """This process's children, but for the tracker that Python's multiprocessing keeps."""
+    """This process's children that may be processes of tasks."""
     found = set()
     for thread in Path(f"/proc/{os.getpid()}/task").iterdir():
         with suppress(FileNotFoundError):  # a thread may end any time, and a process too
             for pid in (thread / "children").read_text().split():
-                if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                command = Path(f"/proc/{pid}/cmdline").read_bytes()
+                if command and not any(other in command for other in OTHERS):
                     found.add(int(pid))
     return found
 

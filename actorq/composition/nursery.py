@@ -21,6 +21,7 @@ from actorq.composition.started import StartedHandle
 from actorq.errors import (
     ActorFailed,
     ActorqError,
+    EngineUnavailable,
     EnqueueUncertain,
     ResultBackendError,
     ResultGetError,
@@ -49,6 +50,8 @@ R = TypeVar("R")
 _LATE = (TaskExpired, TaskTimeout)
 #: Seconds by which two clocks may disagree about one deadline.
 SAME_MOMENT = 0.05
+#: Seconds before an engine is asked again that cannot, and may have stored tasks of ours.
+ENGINE_PAUSE = 0.5
 
 
 @attrs.define(eq=False)
@@ -180,12 +183,17 @@ class TaskNursery:
             await trio.lowlevel.checkpoint_if_cancelled()
             for watched in batch:
                 watched.sent = True
+            uncertain = False
             while True:
                 try:
                     task_ids = await self._system._submit(prepared)
                     break
                 except (EnqueueUncertain, ActorFailed):
-                    continue
+                    uncertain = True
+                except EngineUnavailable:
+                    if not uncertain:
+                        raise
+                    await trio.sleep(ENGINE_PAUSE)  # whether they are there only the engine knows
         except BaseException as error:
             if not isinstance(error, Exception):  # an error is certain: nothing was stored
                 async with trio.open_nursery() as ends:
