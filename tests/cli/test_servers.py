@@ -15,6 +15,7 @@ from actorq.engines.postgres.storage import PostgresStorage
 from cli import test_commands as commands
 from cli.project import MODULE, PROJECT, Shop, make_shop
 from cli.test_doctor import examined
+from servers import postgres, redis
 from servers.fixtures import running
 from servers.postgres import PostgresServer
 from servers.redis import RedisServer
@@ -72,14 +73,14 @@ def test_what_the_engine_is(shop: Shop, url: str) -> None:
     """Status, top and the doctor say which server it is; a URL is enough for that."""
     place = url.rpartition("@")[2].removeprefix("redis://").partition("/")[0]
     name = "RedisBroker" if url.startswith("redis") else "PostgresBroker"
-    server = "Redis 7" if url.startswith("redis") else "PostgreSQL "
+    server = redis.version() if url.startswith("redis") else postgres.version()
     for said in ([], ["-b", url]):
         assert place in shop("status", *said).out
         assert server in shop("status", *said).out
         assert place in shop("top", *said).out
         engine = shop("status", "--json", *said).json["engine"]
         assert engine["broker"] == name
-        assert engine["server"].startswith(server)
+        assert engine["server"] == server
     found = examined(shop, "-b", url, code=exits.FAILED)  # the tests' servers keep nothing
     assert server in found.findings["server"]["says"]
     assert found.level("size") == "ok"

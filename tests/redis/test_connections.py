@@ -26,6 +26,7 @@ from actorq.errors import EngineUnavailable
 from servers import RedisServer
 from servers.fixtures import running
 from servers.process import free_port
+from servers.redis import version
 
 
 pytestmark = pytest.mark.engine
@@ -289,6 +290,19 @@ async def test_a_server_that_has_forgotten_the_law(server: RedisServer, namespac
 # --- what refuses ---
 
 
+async def test_a_server_that_is_too_old_is_refused(
+    server: RedisServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what is needed, what it is, and what to do; nothing was written."""
+    monkeypatch.setattr("actorq.engines.redis.server.OLDEST", (99, 1))
+    with pytest.raises(
+        EngineUnavailable, match=r"Redis 99\.1 or newer.*upgrade the server"
+    ) as told:
+        await RedisStorage(server.url, namespace=namespace).open()
+    assert f" is {version()}; " in str(told.value)
+    assert server.ask("keys", f"{{{namespace}}}:*") == []
+
+
 async def test_a_replica_is_refused(server: RedisServer) -> None:
     """It says where the master is; one that became a replica later says so, too."""
     with running(RedisServer()) as other:
@@ -386,7 +400,7 @@ async def remarks(caplog: pytest.LogCaptureFixture, **settings: Any) -> list[str
         async with opened(server.url) as storage:
             found = await storage.information()
     assert found.where == str(storage)
-    assert found.server.startswith("Redis ")
+    assert found.server == version()
     assert found.size
     assert all(bool(each.advice) == (each.level != "ok") for each in found.remarks)
     return [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]

@@ -11,10 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from servers.process import NotInstalled, Server, dismiss, guarded_folder, setting, which
+from servers.process import NotInstalled, Server, dismiss, guarded_folder, named, setting, which
 
 
 PACKAGE: Final = "postgresql"
+#: An environment variable: the folder of another version's `postgres` and `initdb`.
+BIN: Final = "ACTORQ_TEST_POSTGRES_BIN"
 
 
 class PostgresServer(Server):
@@ -111,7 +113,9 @@ class PostgresServer(Server):
 
 
 def program(name: str) -> str:
-    """The newest there is."""
+    """In the folder that `ACTORQ_TEST_POSTGRES_BIN` names; else the newest there is."""
+    if chosen := os.environ.get(BIN):
+        return named(str(Path(chosen) / name), BIN)
     installed = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -float(path.parent.name)
     )
@@ -149,10 +153,10 @@ def _cluster(account: str | None) -> Path:
 
 
 def version() -> str:
-    """Of the server that would be run."""
+    """Of the server that would be run: "PostgreSQL 18.4"."""
     said = subprocess.run(
         [program("postgres"), "--version"], capture_output=True, text=True, check=True
     )
-    found = re.search(r"[\d.]+", said.stdout)
-    assert found is not None
-    return found[0]
+    found = re.search(r"\((PostgreSQL)\) ([\d.]+)", said.stdout)
+    assert found is not None, said.stdout
+    return " ".join(found.groups())

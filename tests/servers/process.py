@@ -382,6 +382,16 @@ def which(program: str, package: str, *folders: Path) -> str:
     return found
 
 
+def named(path: str, variable: str) -> str:
+    """A program that an environment variable names; raises `FileNotFoundError` if it is not there.
+
+    Who asked for a version is told, and not shown the tests of another one, or none.
+    """
+    if not os.access(path, os.X_OK):
+        raise FileNotFoundError(f"{variable} leads to {path}, where no program is")
+    return path
+
+
 def setting(value: Any) -> str:
     """As both servers write it: True is "yes", which PostgreSQL understands, too."""
     return (

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
 import socket
+import subprocess
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from servers.process import Server, setting, which
+from servers.process import Server, named, setting, which
 
+
+#: An environment variable: another `redis-server`, or a `valkey-server`.
+PROGRAM: Final = "ACTORQ_TEST_REDIS_SERVER"
 
 #: What Redis answers.
 Answer: TypeAlias = "str | int | list[Answer] | None"
@@ -55,7 +61,7 @@ class RedisServer(Server):
             **{key.replace("_", "-"): value for key, value in self.settings.items()},
         }
         given = [word for key, value in settings.items() for word in (f"--{key}", setting(value))]
-        return [which("redis-server", "redis-server"), *given]
+        return [program(), *given]
 
     def is_ready(self) -> bool:
         """It has read its data."""
@@ -84,6 +90,21 @@ class RedisServer(Server):
         text = self.ask("info", "everything")
         assert isinstance(text, str)
         return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)[name]
+
+
+def program() -> str:
+    """What `ACTORQ_TEST_REDIS_SERVER` names; else the one that is installed."""
+    if chosen := os.environ.get(PROGRAM):
+        return named(chosen, PROGRAM)
+    return which("redis-server", "redis-server")
+
+
+def version() -> str:
+    """Of the server that would be run: "Redis 7.0.15", "Valkey 9.1.2"."""
+    said = subprocess.run([program(), "--version"], capture_output=True, text=True, check=True)
+    found = re.match(r"(\w+) server v=([\d.]+)", said.stdout)
+    assert found is not None, said.stdout
+    return " ".join(found.groups())
 
 
 def _answer(readline: Any, read: Any) -> Answer:

@@ -147,9 +147,27 @@ def test_what_is_not_installed_skips_and_fails_in_ci(
 ) -> None:
     """With what to install, in both cases."""
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("ACTORQ_TEST_REDIS_SERVER", raising=False)
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match="apt-get install redis-server"):
         running(RedisServer()).__enter__()
     monkeypatch.setenv("CI", "1")
     with pytest.raises(pytest.fail.Exception, match="apt-get install redis-server"):
         running(RedisServer()).__enter__()
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_another_version_is_run_if_it_is_named(
+    kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """And one that is not there is an error: other tests than those asked for would be green."""
+    with running(KEPT[kind]()) as server:
+        program = server.command()[0]
+    variable = {"redis": "ACTORQ_TEST_REDIS_SERVER", "postgres": "ACTORQ_TEST_POSTGRES_BIN"}[kind]
+    link = tmp_path / Path(program).name
+    monkeypatch.setenv(variable, str(link if kind == "redis" else tmp_path))
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(FileNotFoundError, match=variable):
+        running(KEPT[kind]()).__enter__()
+    link.symlink_to(program)
+    assert KEPT[kind]().command()[0] == str(link)

@@ -13,7 +13,7 @@ from actorq.errors import EngineUnavailable
 
 log = logging.getLogger("actorq.storage")
 
-#: The first version whose scripts are refused as a whole, when memory is used up.
+#: The first version of Redis whose scripts are refused as a whole, when memory is used up.
 OLDEST: Final = (7, 0)
 
 Ask = Callable[..., Awaitable[Any]]
@@ -64,6 +64,13 @@ def fields(text: bytes) -> dict[str, str]:
     return found
 
 
+def name_of(info: dict[str, str]) -> str:
+    """What the server is: Valkey calls itself Redis 7.2.4 too, for who knows no Valkey."""
+    if "valkey_version" in info:
+        return f"Valkey {info['valkey_version']}"
+    return f"Redis {info.get('redis_version', '')}".strip()
+
+
 async def look_over(server: str, ask: Ask, *, cluster: bool) -> list[Remark]:
     """What there is to remark; raises `EngineUnavailable` for what cannot keep a queue.
 
@@ -80,15 +87,16 @@ async def look_over(server: str, ask: Ask, *, cluster: bool) -> list[Remark]:
     version = info.get("redis_version", "")
     if version and _number(version) < OLDEST:
         raise EngineUnavailable(
-            f"{server} is Redis {version}; actorq needs 7.0 or newer, whose scripts are done as a "
-            f"whole or not at all (Valkey 7.2 or newer will do, too)"
+            f"{server} is {name_of(info)}; actorq needs Redis {OLDEST[0]}.{OLDEST[1]} or newer, whose "
+            f"scripts are done as a whole or not at all, or any Valkey: upgrade the server, or give the "
+            f"URL of another"
         )
     if info.get("role") == "slave" and not cluster:
         raise EngineUnavailable(
             f"{server} is a replica of {info.get('master_host')}:{info.get('master_port')}: give the "
             f"URL of the master, or of the sentinels (redis+sentinel://...)"
         )
-    remarks = [Remark("version", "ok", f"Redis {version}")]
+    remarks = [Remark("version", "ok", name_of(info))]
     if info.get("cluster_enabled") == "1" and not cluster:
         remarks.append(
             Remark(
@@ -111,7 +119,7 @@ async def size_of(ask: Ask) -> tuple[str, int | None]:
     except ServerSaid:
         return "", None
     used = info.get("used_memory")
-    return f"Redis {info.get('redis_version', '')}".strip(), None if used is None else int(used)
+    return name_of(info), None if used is None else int(used)
 
 
 async def _settings(ask: Ask) -> dict[str, str]:
