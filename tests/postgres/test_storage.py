@@ -8,8 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -118,21 +118,107 @@ async def test_what_a_newer_program_has_made_is_not_touched(
         await storage.close()
 
 
-async def test_another_text_of_the_law_replaces_it(server: PostgresServer, namespace: str) -> None:
-    """28: also where a function has another form."""
+def functions(server: PostgresServer, schema: str) -> set[tuple[str, str, str]]:
+    """All that are in a schema: what each is called, takes and gives."""
+    return set(
+        server.ask(
+            f"""select proname::text, replace(pg_get_function_arguments(oid), '{schema}.', ''),
+                replace(pg_get_function_result(oid), '{schema}.', '')
+            from pg_proc where pronamespace = '{schema}'::regnamespace"""
+        )
+    )
+
+
+@pytest.fixture
+def older_law(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextManager[None]]:
+    """Inside, programs are of an older actorq, whose law has functions of another form, and one more."""
+    law_of = migrations.law_of
+    swap = "function actorq.act_changes(act jsonb) returns jsonb"
+    text = migrations._text("schedules.sql")
+    assert text.count(swap) == text.count("function actorq.act_clear(act jsonb)") == 1
+    older = text.replace(swap, swap.replace("act jsonb", "act jsonb default '[]'"))
+    older = older.replace("act_clear(act jsonb)", "act_clear(act jsonb, more int default 1)")
+    older += """
+        create or replace function actorq.act_former(m actorq.moment, ids text[]) returns void
+        language sql as '';
+    """
+
+    def law(schema: str) -> str:
+        return law_of(schema).replace(
+            migrations.written_for(schema, text), migrations.written_for(schema, older)
+        )
+
+    @contextmanager
+    def installed() -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(migrations, "law_of", law)
+            patch.setattr(migrations, "law_id", lambda: "older")
+            yield
+
+    return installed
+
+
+async def test_another_text_of_the_law_replaces_it(
+    server: PostgresServer,
+    namespace: str,
+    older_law: Callable[[], AbstractContextManager[None]],
+) -> None:
+    """28: also where a function has another form, and nothing of the former law is left.
+
+    What took other arguments would stand beside its successor.  Who is at work meanwhile goes on, and
+    functions that are somebody else's stay.
+    """
+    await opens(PostgresStorage(server.url, schema=f"{namespace}_new"))
+    ours = functions(server, f"{namespace}_new")
+    storage = PostgresStorage(server.url, schema=namespace)
+    with trio.fail_after(60), older_law():
+        await storage.open()
+    its = functions(server, namespace)
+    assert {each[0] for each in its - ours} == {"act_changes", "act_clear", "act_former"}
+    server.ask(
+        f"create function {namespace}.act_clear(mine int) returns int language sql as 'select 1'"
+    )
+    with trio.fail_after(60):
+        await storage.call(storage.request([["clear", "nobody's"]]), "schedules")
+        await opens(PostgresStorage(server.url, schema=namespace))
+        assert functions(server, namespace) == {*ours, ("act_clear", "mine integer", "integer")}
+        await storage.call(storage.request([["clear", "nobody's"]]), "schedules")
+        await storage.close()
+        with older_law():  # and back
+            await opens(PostgresStorage(server.url, schema=namespace))
+    assert functions(server, namespace) == {*its, ("act_clear", "mine integer", "integer")}
+
+
+async def test_a_function_of_somebody_else_is_left_alone(
+    server: PostgresServer, namespace: str
+) -> None:
+    """28: where ours cannot be made nothing is changed, and it is said what is in the way."""
     await opens(PostgresStorage(server.url, schema=namespace))
     server.ask(f"drop function {namespace}.act_changes(jsonb)")
     server.ask(
         f"create function {namespace}.act_changes(act jsonb) returns int language sql as 'select 1'"
     )
     server.ask(f"update {namespace}.meta set value = 'older' where key = 'law'")
-    storage = PostgresStorage(server.url, schema=namespace)
-    await opens(storage)
-    assert server.ask(
-        "select prorettype::regtype::text from pg_proc p where p.proname = 'act_changes' "
-        "and p.pronamespace = %s::regnamespace",
-        namespace,
-    ) == [("jsonb",)]
+    before = functions(server, namespace)
+    with pytest.raises(EngineUnavailable, match=r"function of yours.*schema of its own"):
+        await opens(PostgresStorage(server.url, schema=namespace))
+    assert functions(server, namespace) == before
+    assert server.ask(f"select value from {namespace}.meta where key = 'law'") == [("older",)]
+
+
+async def test_what_depends_on_a_former_law_is_not_dropped_with_it(
+    server: PostgresServer,
+    namespace: str,
+    older_law: Callable[[], AbstractContextManager[None]],
+) -> None:
+    """28: it is said, and nothing is changed."""
+    with older_law():
+        await opens(PostgresStorage(server.url, schema=namespace))
+    server.ask(f"create view {namespace}.mine as select {namespace}.act_clear('[]', 1)")
+    before = functions(server, namespace)
+    with pytest.raises(EngineUnavailable, match=r"mine depends on function.*drop it first"):
+        await opens(PostgresStorage(server.url, schema=namespace))
+    assert functions(server, namespace) == before
 
 
 async def test_tables_of_somebody_else_are_left_alone(
@@ -166,19 +252,50 @@ async def test_who_may_not_make_it_is_told_what_to_ask_for(
     server.ask(statement)
     await opens(PostgresStorage(guest, schema=namespace))
     server.ask(f"drop schema {namespace} cascade")
-    made = await trio.run_process(
-        [sys.executable, "-m", "actorq.engines.postgres", namespace],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_stdout=True,
-    )
-    with psycopg.connect(server.url, autocommit=True) as administrator:
-        administrator.execute(made.stdout)
+    await make_by_hand(server, namespace)
     with pytest.raises(EngineUnavailable, match="permission denied"):
         await opens(PostgresStorage(guest, schema=namespace))
     for statement in second.partition("then: ")[2].split("; "):
         if statement.startswith("grant"):
             server.ask(statement)
     await opens(PostgresStorage(guest, schema=namespace))
+
+
+async def make_by_hand(server: PostgresServer, schema: str) -> None:
+    """As an administrator does."""
+    made = await trio.run_process(
+        [sys.executable, "-m", "actorq.engines.postgres", schema],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_stdout=True,
+    )
+    with psycopg.connect(server.url, autocommit=True) as administrator:
+        administrator.execute(made.stdout)
+
+
+async def test_what_was_made_by_hand_is_upgraded_by_hand(
+    server: PostgresServer,
+    namespace: str,
+    guest: str,
+    older_law: Callable[[], AbstractContextManager[None]],
+) -> None:
+    """28: by the same command as before; what is queued stays, and so do the grants."""
+    with older_law():
+        await opens(PostgresStorage(server.url, schema=namespace))
+        server.ask(f"grant usage on schema {namespace} to {namespace}")
+        for kind, rights in (("tables", "select, insert, update, delete"), ("sequences", "all")):
+            server.ask(f"grant {rights} on all {kind} in schema {namespace} to {namespace}")
+        await opens(PostgresStorage(guest, schema=namespace))
+    server.ask(f"insert into {namespace}.paused values ('kept')")
+    with pytest.raises(
+        EngineUnavailable, match=r"denied for schema \w+; nothing.*again after an upgrade"
+    ):
+        await opens(PostgresStorage(guest, schema=namespace))
+    await make_by_hand(server, namespace)
+    await opens(PostgresStorage(guest, schema=namespace))
+    assert server.ask(f"select * from {namespace}.paused") == [("kept",)]
+    server.ask(f"update {namespace}.meta set value = '1000' where key = 'schema'")
+    with pytest.raises(psycopg.Error, match=r"of version 1000.*nothing was changed"):
+        await make_by_hand(server, namespace)
 
 
 # --- what it refuses, and warns of ---

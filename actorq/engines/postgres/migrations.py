@@ -1,7 +1,11 @@
 """The schema in the database: its tables, by version, and the functions of the law.
 
 Tables are made and changed in one transaction, by one program at a time.  The functions are of a
-version too; another text of the same version replaces them.
+version too; another text of the same version replaces them, and those that it does not have are dropped:
+one that took other arguments would stand beside its successor, and a call could mean either.
+
+Each function of the law is marked by a comment.  What is in the schema and has none is somebody else's,
+and stays.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
+import psycopg
 from psycopg import errors
 
 from actorq._version import __version__
@@ -30,6 +35,8 @@ TABLES: Final = (("tables_calls.sql", "tables_results.sql", "tables_schedules.sq
 LONGEST: Final = 48
 #: With the schema's name: who changes it.
 LOCK: Final = 1633907571
+#: How the comment on each function of the law begins; the law's id follows.
+MARK: Final = "of actorq, law "
 
 
 def check_name(schema: str) -> str:
@@ -79,6 +86,52 @@ def tables_after(schema: str, version: int) -> str:
     return "\n".join(written_for(schema, _text(name)) for name in files)
 
 
+def replacing(schema: str) -> str:
+    """What puts our law in the place of any other, in one statement.
+
+    What `create or replace` has written anew is ours: a row of the catalog has another place (ctid)
+    then.  What is marked and was not written is left of a former law.
+    """
+    law = law_of(schema)
+    assert "$law$" not in law
+    return f"""do $do$
+declare
+    law text := $law$
+{law}
+$law$;
+    before text[];
+    each regprocedure;
+begin
+    before := array(
+        select p.oid || ' ' || p.ctid from pg_proc p where p.pronamespace = '"{schema}"'::regnamespace);
+    begin
+        execute law;
+    exception when invalid_function_definition then  -- one of them has another form than before
+        for each in
+            select p.oid from pg_proc p where p.pronamespace = '"{schema}"'::regnamespace
+                and starts_with(obj_description(p.oid, 'pg_proc'), '{MARK}')
+        loop
+            execute format('drop function %s', each);
+        end loop;
+        execute law;
+    end;
+    for each in
+        select p.oid from pg_proc p where p.pronamespace = '"{schema}"'::regnamespace
+            and p.oid || ' ' || p.ctid = any(before)
+            and starts_with(obj_description(p.oid, 'pg_proc'), '{MARK}')
+    loop
+        execute format('drop function %s', each);
+    end loop;
+    for each in
+        select p.oid from pg_proc p where p.pronamespace = '"{schema}"'::regnamespace
+            and p.oid || ' ' || p.ctid <> all(before)
+    loop
+        execute format('comment on function %s is %L', each, '{MARK}{law_id()}');
+    end loop;
+end
+$do$;"""
+
+
 def noting(schema: str) -> str:
     """What notes that the schema is as this program makes it."""
     return "\n".join(
@@ -89,13 +142,34 @@ def noting(schema: str) -> str:
 
 
 def script(schema: str) -> str:
-    """All that is done in a new schema: for an administrator who does it by hand."""
+    """All that is done, in a new schema or an older one: for an administrator who does it by hand."""
     check_name(schema)
+    steps = "\n".join(
+        f"    if version < {version} then execute $tables$\n{tables}\n$tables$; end if;"
+        for version, tables in enumerate(
+            ("\n".join(written_for(schema, _text(name)) for name in step) for step in TABLES), 1
+        )
+    )
     return "\n".join(
         [
             "begin;",
+            f"select pg_advisory_xact_lock({LOCK}, hashtext('{schema}'));",
             f'create schema if not exists "{schema}";',
-            *(tables_after(schema, 0), law_of(schema), noting(schema)),
+            f"""do $do$
+declare
+    version int := 0;
+begin
+    if to_regclass('"{schema}".meta') is not null then
+        version := coalesce((select value::int from "{schema}".meta where key = 'schema'), 0);
+    end if;
+    if version > {VERSION} then
+        raise exception 'schema {schema} is of version %, and actorq {__version__} knows them up to '
+            'version {VERSION}: a newer actorq uses it; nothing was changed', version;
+    end if;
+{steps}
+end
+$do$;""",
+            *(replacing(schema), noting(schema)),
             "commit;",
             "",
         ]
@@ -121,15 +195,10 @@ async def prepare(connection: TrioConnection, schema: str) -> None:
                 await _create_schema(connection, schema)
             if version < VERSION:
                 await _run(connection, tables_after(schema, version))
-            try:
-                async with connection.transaction():
-                    await _run(connection, law_of(schema))
-            except errors.InvalidFunctionDefinition:  # of another form than before
-                await _run(connection, f"do $do$ {_drop_functions(schema)} $do$")
-                await _run(connection, law_of(schema))
+            await _run(connection, replacing(schema))
             await _run(connection, noting(schema))
     except errors.InsufficientPrivilege as error:
-        raise _forbidden(connection, schema, f"{error}") from error
+        raise _forbidden(connection, schema, error) from error
     except (errors.DuplicateTable, errors.DuplicateObject) as error:
         raise EngineUnavailable(
             f"schema {schema!r} has tables of that name which are not of actorq: "
@@ -154,7 +223,7 @@ async def _found(connection: TrioConnection, schema: str) -> tuple[int, str]:
             await connection.execute(f'select key, value from "{schema}".meta'.encode())
         ).fetchall()
     except errors.InsufficientPrivilege as error:
-        raise _forbidden(connection, schema, f"{error}") from error
+        raise _forbidden(connection, schema, error) from error
     noted = dict(rows)
     version = int(noted.get("schema", 0))
     if version > VERSION:
@@ -177,21 +246,13 @@ async def _create_schema(connection: TrioConnection, schema: str) -> None:
         await _run(connection, f'create schema "{schema}"')
 
 
-def _drop_functions(schema: str) -> str:
-    return (
-        "declare each text; begin for each in select p.oid::regprocedure from pg_proc p "
-        f"where p.pronamespace = '\"{schema}\"'::regnamespace loop "
-        "execute 'drop function ' || each || ' cascade'; end loop; end"
-    )
-
-
-def _forbidden(connection: TrioConnection, schema: str, why: str) -> EngineUnavailable:
+def _forbidden(connection: TrioConnection, schema: str, why: psycopg.Error) -> EngineUnavailable:
     user, database = connection.info.user, connection.info.dbname
     return EngineUnavailable(
         f"the user {user!r} may not make or use what actorq {__version__} needs in database "
-        f"{database!r}: {why.strip()}; nothing was changed. Let an administrator do one of these: "
-        f'(1) create schema "{schema}" authorization "{user}"; -- and actorq makes the rest; '
-        f"(2) make all of it: python -m actorq.engines.postgres {schema} | psql {database}, then: "
+        f"{database!r}: {why.diag.message_primary}; nothing was changed. Let an administrator "
+        f'do one of these: (1) create schema "{schema}" authorization "{user}"; -- and actorq makes the '
+        f"rest; (2) make all of it: python -m actorq.engines.postgres {schema} | psql {database}, then: "
         f'grant usage on schema "{schema}" to "{user}"; '
         f'grant select, insert, update, delete on all tables in schema "{schema}" to "{user}"; '
         f'grant all on all sequences in schema "{schema}" to "{user}"; and again after an upgrade'

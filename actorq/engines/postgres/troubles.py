@@ -24,6 +24,9 @@ ADVICE: Final = {
     "28000": "pg_hba.conf does not let this user in from here",
     "3D000": "create the database first",
     "42501": "the user lacks a right: see the page on PostgreSQL, permissions",
+    "42P13": "is a function of yours in that schema? Give actorq a schema of its own, "
+    "PostgresBroker(..., schema='another_name')",
+    "2BP01": "something of yours depends on a function of actorq: drop it first",
     "0A000": "it does not know something that actorq needs: version 13 or later is expected",
     "58030": "it cannot read or write its files: look into its log",
     "XX001": "its data are damaged: look into its log",
