@@ -18,7 +18,7 @@ supervisor, kernel
 chain, clock, protocol, wiring, middleware,  what the five actors of a queue share
 job, process_child, processes,
 dependency_resolver, captured_log, attempt,
-lifespan, slots, conclusion, reporter, runner,
+lifespan, slots, ahead, conclusion, reporter, runner,
 schedule_source, configuration, sessions,
 engine
 actors/                                      result backend, broker, middleware, worker pool, scheduler

@@ -106,6 +106,10 @@ class Actor(Generic[M]):
         """Forget the timer of *key*, even if its message is queued; False if there was none."""
         return self._alive.timers.cancel(key)
 
+    def has_messages(self) -> bool:
+        """Whether more are queued: after a `flush` that leaves something to do, another one comes."""
+        return self._alive.cell.mailbox.has_messages()
+
     def watch(self, ref: ActorRef[Any]) -> None:
         """Be told with a `Terminated` signal when *ref* ends for good; at once if it has."""
         ref._cell.watch(self._alive.cell)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -54,6 +54,7 @@ __all__ = [
     "Step",
     "Store",
     "TaskMessage",
+    "Unread",
     "check_engine",
 ]
 
@@ -78,6 +79,13 @@ class Claim(NamedTuple):
 
     session: int
     limit: int
+
+
+class Unread(NamedTuple):
+    """What a claim brought, before anybody has looked into it."""
+
+    number: int  # (`count` is a method of every tuple)
+    read: Callable[[], Awaitable[tuple[Delivery, ...]]]
 
 
 #: What an engine with `grouped` is given to do together.
@@ -117,6 +125,9 @@ class Engine:
     lease: float
     #: Whether what comes together is done together: `perform` instead of a call for each.
     grouped: bool = False
+    #: Whether the next call is made before what the last one claimed is looked into: `perform_unread`.
+    #: Worth it where a call is waited for, and the processor is free meanwhile.
+    overlaps: bool = False
 
     # --- its life ---
 
@@ -168,6 +179,13 @@ class Engine:
         where a claim can be made instead.
         """
         return [await self._perform_one(step, now) for step in steps]
+
+    async def perform_unread(self, steps: Sequence[Step], now: float) -> Sequence[Any]:
+        """With `overlaps`: as `perform`, but the answer to a claim is an `Unread`.
+
+        It is read while the next of these calls is on its way.
+        """
+        raise NotImplementedError
 
     async def _perform_one(self, step: Step, now: float) -> Any:
         if isinstance(step, Claim):

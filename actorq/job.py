@@ -31,6 +31,7 @@ class Job:
         "acking",
         "began",
         "begun",
+        "came",
         "cancelled",
         "captured",
         "error",
@@ -43,14 +44,17 @@ class Job:
         "result",
         "scope",
         "settlement",
+        "settling",
+        "slotless",
         "task",
         "unstored",
         "value",
         "waits",
     )
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Delivery, came: float = 0.0) -> None:
         self.message, self.fence, self.failures = delivery
+        self.came = came  #: by Trio's clock; 0 where nobody asks
         self.task: Task[..., Any] | None = None
         self.began = 0.0  #: when it was begun, on the engine's clock
         self.begun = False  #: a slot has taken it
@@ -69,6 +73,8 @@ class Job:
         self.error: Exception | None = None  #: what its function raised
         self.final = False  #: a further attempt could not end otherwise
         self.settlement: Settlement | None = None
+        self.settling = False  #: the broker is about to settle it
+        self.slotless = False  #: its slot was given to another
         self.result: TaskResult[Any] | None = None
 
 

@@ -89,6 +89,11 @@ class Mailbox:
         if not self.closed and self._send.statistics().tasks_waiting_receive:
             self._send.send_nowait(WAKE)
 
+    def has_messages(self) -> bool:
+        """Whether one is queued, or waits to be."""
+        state = self._send.statistics()
+        return bool(state.current_buffer_used or state.tasks_waiting_send)
+
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:
         """Admit nothing more; what is queued can still be received.  Blocked senders raise."""

@@ -67,9 +67,22 @@ class Pool(Protocol):
         """Whether this life of it is over, or about to be."""
         ...
 
-    def allowance(self, ending: int = 0) -> int:
-        """How much it may be sent in this session, all told; *ending* of its jobs being over."""
+    def is_beginning(self) -> bool:
+        """Whether jobs that came are about to begin, and calls to the engine cost so much."""
         ...
+
+    def allowance(self) -> int:
+        """How much it may be sent in this session, all told."""
+        ...
+
+    def note_settling(self, jobs: list[Job]) -> None:
+        """The broker is about to settle these: what it sends in that step may have their slots."""
+
+    def note_answer(self, seconds: float) -> None:
+        """It has taken so long to."""
+
+    def keep(self, job: Job) -> None:
+        """It did not settle this one."""
 
     def allow(self) -> None:
         """Tell the broker so."""
@@ -113,6 +126,9 @@ class Reporter:
         """The task that reports what ended together."""
         while True:
             await self._bell.park()
+            while self.ended and self._pool.is_beginning():
+                # a call for each pass would be more than one for all; those that come last are few
+                await trio.lowlevel.checkpoint()
             if self.ended:
                 self.report()
 
@@ -217,9 +233,13 @@ class Reporter:
             for job, outcome in zip(jobs, self._outcomes(jobs), strict=True)
             if job.settlement is not None
         ]
-        word = Settle(session, tuple(settlements), self._pool.allowance(len(jobs)))
+        self._pool.note_settling(jobs)
+        word = Settle(session, tuple(settlements), self._pool.allowance())
         try:
-            self._wiring.broker.ask_nowait(word, lambda reply: self._ended_in_one_step(jobs, reply))
+            told = trio.current_time()
+            self._wiring.broker.ask_nowait(
+                word, lambda reply: self._ended_in_one_step(jobs, told, reply)
+            )
         except MailboxFull:
             self._pool.start_soon(self._end_later, jobs, word, name="pool: store and settle")
 
@@ -232,10 +252,11 @@ class Reporter:
         self._pool.allow()
 
     def _ended_in_one_step(
-        self, jobs: list[Job], reply: Reply[tuple[bool | Exception, ...]]
+        self, jobs: list[Job], told: float, reply: Reply[tuple[bool | Exception, ...]]
     ) -> None:
         if self._pool.is_ending():
             return
+        self._pool.note_answer(trio.current_time() - told)
         verdicts = reply.outcome
         if not isinstance(verdicts, Exception):
             self._judge_ended(jobs, verdicts)
@@ -244,7 +265,9 @@ class Reporter:
         for job, verdict in zip(jobs, verdicts, strict=True):
             if verdict is True:
                 self._pool.forget(job)
-            elif verdict is False:
+                continue
+            self._pool.keep(job)
+            if verdict is False:
                 self._pool.start_soon(self._refused, job, name="pool: refused")
             else:
                 self._pool.start_soon(self._save_again, job, name="pool: store a result again")

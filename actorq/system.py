@@ -110,6 +110,7 @@ class System(Composition, Operations, Kernel):
             lacks=broker.lacks,
             system=self,
             one_step=broker.stores_results_of(broker.result_backend),
+            overlaps=broker.overlaps,
             has_workers=role in (None, "worker"),
         )
         self._pool: ActorRef[GetPoolStatistics | IsHeld]

@@ -46,6 +46,8 @@ class Wiring:
     system: System | None = None
     #: Results live in the broker's own storage: they are stored in the step that settles (`Settlement`).
     one_step: bool = False
+    #: The next call to the engine is made before what the last one brought is looked into.
+    overlaps: bool = False
     has_workers: bool = True  #: this system runs tasks
     #: Ended with a worker, by the queue's count; the word of it is on its way to the results, or lost.
     orphans: set[TaskId] = attrs.field(factory=set)

@@ -26,13 +26,31 @@ class TestTogether(BrokerContract):
     max_examples = 25
 
 
-@given(programs, faults(horizon=8.0), tapes, st.integers(0, 2))
-@settings(max_examples=examples(40))
+class TestOverlapping(BrokerContract):
+    """Each call is made before what the last one brought is read."""
+
+    simulated = True
+    max_examples = 25
+
+    @staticmethod
+    def factory() -> Together:
+        return Together(overlaps=True)
+
+
+@given(
+    drawn=programs,
+    plan=faults(horizon=8.0),
+    tape=tapes,
+    steps=st.integers(0, 2),
+    overlaps=st.booleans(),
+    seconds=st.sampled_from([0.0, 0.01, 0.3]),
+)
+@settings(max_examples=examples(80))
 def test_31_32_34_43_result_and_ack_are_one_step(
-    drawn: list[Plan], plan: list[Fault], tape: Tape, steps: int
+    drawn: list[Plan], plan: list[Fault], tape: Tape, steps: int, overlaps: bool, seconds: float
 ) -> None:
     """31, 32, 33, 34, 43: whatever goes wrong, a task that has ended by its worker has a result."""
-    broker = Together(lease=3.0, steps=steps)
+    broker = Together(lease=3.0, steps=steps, overlaps=overlaps, seconds=seconds)
     seen = Seen()
     eye = Everywhere(lambda: check_conservation(broker.queue))
 
@@ -90,13 +108,18 @@ def test_who_enqueues_at_the_same_time_shares_a_step(tape: Tape, callers: int) -
 FATES = ("done", "after", "before", "longer", "cannot")
 
 
-@given(fates=st.lists(st.sampled_from(FATES), max_size=20), tape=tapes, tasks=st.integers(1, 8))
-@settings(max_examples=examples(100))
+@given(
+    fates=st.lists(st.sampled_from(FATES), max_size=20),
+    tape=tapes,
+    tasks=st.integers(1, 8),
+    overlaps=st.booleans(),
+)
+@settings(max_examples=examples(150))
 def test_31_32_33_what_is_in_doubt_is_found_out_and_nothing_is_done_twice(
-    fates: list[str], tape: Tape, tasks: int
+    fates: list[str], tape: Tape, tasks: int, overlaps: bool
 ) -> None:
     """31, 32, 33: no task is lost or run twice by it, and no enqueuer is kept waiting for long."""
-    broker = Doubtful(fates)
+    broker = Doubtful(fates, overlaps=overlaps)
     begun: list[int] = []
     waited: list[float] = []
     uncertain: list[bool] = []  #: whether it said of which task

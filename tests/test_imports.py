@@ -53,7 +53,7 @@ LAYERS: dict[str, set[str]] = {
     "what the five actors share": {
         *("configuration", "engine"),
         *("attempt", "captured_log", "chain", "clock", "conclusion", "dependency_resolver", "job"),
-        *("lifespan", "middleware", "process_child", "processes", "protocol", "reporter"),
+        *("ahead", "lifespan", "middleware", "process_child", "processes", "protocol", "reporter"),
         *("runner", "sessions", "slots", "wiring"),
         "schedule_source",
     },

@@ -5,14 +5,15 @@ from __future__ import annotations
 import inspect
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import trio
 
 import actorq
 from actorq.actors.result_backend import ResultBackend
-from actorq.engine import Claim, Engine, EngineInDoubt, EngineUnavailable, Step, Store
+from actorq.engine import Claim, Engine, EngineInDoubt, EngineUnavailable, Step, Store, Unread
+from actorq.message import Delivery
 from actorq.protocol import Settlement
 from actorq.result import TaskResult
 
@@ -22,9 +23,13 @@ class Together(actorq.InMemoryBroker):
 
     grouped = True
 
-    def __init__(self, *, lease: float = 30.0, steps: int = 1) -> None:
+    def __init__(
+        self, *, lease: float = 30.0, steps: int = 1, overlaps: bool = False, seconds: float = 0.0
+    ) -> None:
         super().__init__(lease=lease, encoded=True)
         self.steps = steps
+        self.overlaps = overlaps
+        self.seconds = seconds  #: that a call takes, besides
         self.batches: list[int] = []  #: how many steps each call had
         self.stored: dict[str, list[TaskResult[Any]]] = defaultdict(list)
 
@@ -36,9 +41,22 @@ class Together(actorq.InMemoryBroker):
             await trio.lowlevel.checkpoint()
         self.batches.append(len(steps))
         answers = self._all(steps, now)
+        if self.seconds:
+            await trio.sleep(self.seconds)
         for _ in range(self.steps):
             await trio.lowlevel.checkpoint()
         return answers
+
+    async def perform_unread(self, steps: Sequence[Step], now: float) -> Sequence[Any]:
+        return [
+            Unread(len(answer), partial(self._read, answer)) if isinstance(step, Claim) else answer
+            for step, answer in zip(steps, await self.perform(steps, now), strict=True)
+        ]
+
+    async def _read(self, found: tuple[Delivery, ...]) -> tuple[Delivery, ...]:
+        for _ in range(self.steps):
+            await trio.lowlevel.checkpoint()
+        return found
 
     @trio.lowlevel.enable_ki_protection
     def _all(self, steps: Sequence[Step], now: float) -> list[Any]:
@@ -77,8 +95,8 @@ class Doubtful(Together):
     "longer": in doubt still; "cannot".
     """
 
-    def __init__(self, fates: Sequence[str]) -> None:
-        super().__init__()
+    def __init__(self, fates: Sequence[str], *, overlaps: bool = False) -> None:
+        super().__init__(overlaps=overlaps)
         self.fates = list(fates)
         self.doubt: tuple[Sequence[Step], Sequence[Any] | None] | None = None
 

@@ -9,8 +9,8 @@ time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import attrs
 import trio
@@ -127,21 +127,33 @@ class Demand:
     deliver: Callable[[Batch], bool]
     lease: Lease
     allowed: int
+    portion: int  #: claimed at once, at most: it begins to work while the next call is on its way
     sent: int = 0
 
 
 class Group:
     """What is done together."""
 
-    __slots__ = ("aside", "steps", "wanting")
+    __slots__ = ("aside", "claims", "steps", "wanting")
 
     def __init__(
         self, aside: list[tuple[Step, Reply[Any] | None]], wanting: list[tuple[int, Demand]]
     ) -> None:
         self.aside = aside
         self.wanting = wanting
-        claims = [Claim(session, want.allowed - want.sent) for session, want in wanting]
-        self.steps: list[Step] = [*[step for step, _ in aside], *claims]
+        self.claims = [
+            Claim(session, min(want.allowed - want.sent, max(want.portion, 1)))
+            for session, want in wanting
+        ]
+        self.steps: list[Step] = [*[step for step, _ in aside], *self.claims]
+
+
+class Arrived(NamedTuple):
+    """What a group was answered, and nobody was told yet; what was claimed counts as sent."""
+
+    group: Group
+    answers: Sequence[Any]
+    now: float  #: when it was asked
 
 
 @attrs.define
@@ -159,6 +171,7 @@ class Counter:
     #: Put aside for one step of the engine: since the last flush, or until the engine can again.
     aside: list[tuple[Step, Reply[Any] | None]] = attrs.field(factory=list)
     doubt: Group | None = None  #: what may have been done or not: nothing comes before it is known
+    arrived: Arrived | None = None  #: to be told while the next call is on its way
     began: bool = False  #: the engine has begun this life
     trying: bool = False  #: it is asked again, just now
     failures: int = (
@@ -212,6 +225,8 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
 
     async def on_stop(self) -> None:
         """`shutdown`."""
+        if self._counter.arrived is not None:  # halted before the next flush
+            await self._tell(self._counter.arrived)
         await self.shutdown()
 
     async def receive(
@@ -238,8 +253,9 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         if kind is Settle:
             return await self._take_word(message)  # type: ignore[arg-type]
         try:
-            if self._counter.aside and not self._counter.failures:
-                await self._perform()  # what came before comes first
+            counter = self._counter
+            if counter.arrived is not None or (counter.aside and not counter.failures):
+                await self._perform(whole=True)  # what came before comes first
             return await self._answer(message)
         except EngineUnavailable as why:
             self._note_failure(why)
@@ -267,7 +283,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
                 session = await self.open_session(worker, now, queues)
                 self._end_lost_sessions()
                 lease = Lease(now + self.lease)
-                self._counter.demands[session] = Demand(deliver, lease, allowance)
+                self._counter.demands[session] = Demand(deliver, lease, allowance, allowance)
                 return Session(session, self.lease, lease)
             case NextNotices(session):
                 self._counter.listeners[session] = self.defer()
@@ -340,7 +356,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         if counter.failures:
             return  # the timer says when the engine is asked again
         try:
-            if counter.changed or counter.aside:
+            if counter.changed or counter.aside or self.overlaps:
                 # what others did may be work: who wants some looks for it and has it in one step
                 asks = counter.changed and self.grouped and bool(self._wanting())
                 if counter.changed:
@@ -350,7 +366,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
                 await self._perform(asks=asks)
                 if counter.cancels:
                     await self._answer_cancels()
-            if self.claimable():
+            if self.claimable() and not self.overlaps:
                 await self._match()
             if counter.idlers:
                 await self._answer_idlers()
@@ -389,28 +405,78 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
     def _put_aside(self, step: Step) -> None:
         self._counter.aside.append((step, self.defer()))
 
-    async def _perform(self, *, asks: bool = False) -> None:
+    async def _perform(self, *, asks: bool = False, whole: bool = False) -> None:
         """Group commit: what has come since the last flush, and what workers want, in one step.
 
-        *asks*: they may get something, whatever is known here.
+        *asks*: they may get something, whatever is known here.  *whole*: until everybody was told.
         """
-        counter = self._counter
         if not self.grouped:
             await self._perform_kept()
-            return
-        if counter.doubt is not None:
-            await self._perform_group(counter.doubt)  # first find out
-        aside, counter.aside = counter.aside, []
-        hopes = asks or self.claimable() or any(_may_bring(step) for step, _ in aside)
-        wanting = self._wanting() if hopes else []
-        if aside or wanting:
-            await self._perform_group(Group(aside, wanting))
+        elif self.overlaps:
+            await self._perform_overlapping(asks=asks, whole=whole)
+        else:
+            if self._counter.doubt is not None:  # first find out
+                await self._tell(await self._ask(self._counter.doubt))
+            group = self._next_group(asks, frozenset())
+            if group is not None:
+                await self._tell(await self._ask(group))
 
-    async def _perform_group(self, group: Group) -> None:
+    async def _perform_overlapping(self, *, asks: bool, whole: bool) -> None:
+        """As long as workers want what there is: each call before what the last one brought is read."""
+        counter = self._counter
+        sated: set[int] = set()  #: who got less than it might have
+        while True:
+            group = counter.doubt
+            if group is None:
+                if any(_may_bring(step) for step, _ in counter.aside):
+                    sated.clear()
+                group = self._next_group(asks, sated)
+                asks = False
+            arrived, counter.arrived = counter.arrived, None
+            if group is None:
+                if arrived is None:
+                    return
+                await self._tell(arrived)
+                continue  # what could not be read has left room
+            counter.arrived = await self._ask_and_tell(group, arrived)
+            claimed = counter.arrived.answers[len(group.aside) :]
+            for claim, (_, demand), unread in zip(
+                group.claims, group.wanting, claimed, strict=True
+            ):
+                demand.sent += unread.number
+                if unread.number < claim.limit:
+                    sated.add(claim.session)
+            if self.has_messages() and not whole:
+                # Workers' words, perhaps: they go with the next call, before this answer is read.  After
+                # them comes another flush.
+                return
+
+    def _next_group(self, asks: bool, sated: Collection[int]) -> Group | None:
+        aside, self._counter.aside = self._counter.aside, []
+        hopes = asks or self.claimable() or any(_may_bring(step) for step, _ in aside)
+        wanting = [each for each in self._wanting() if each[0] not in sated] if hopes else []
+        return Group(aside, wanting) if aside or wanting else None
+
+    async def _ask_and_tell(self, group: Group, arrived: Arrived | None) -> Arrived:
+        if arrived is None:
+            return await self._ask(group)
+        told = trio.Event()
+        self.start_soon(self._tell_aside, arrived, told, name="broker: hand out")
+        try:
+            return await self._ask(group)  # on its way before the other task begins
+        finally:
+            await told.wait()
+
+    async def _tell_aside(self, arrived: Arrived, told: trio.Event) -> None:
+        await self._tell(arrived)
+        told.set()
+
+    async def _ask(self, group: Group) -> Arrived:
         counter = self._counter
         now = self._wiring.clock()
         try:
-            answers = await self.perform(group.steps, now)
+            perform = self.perform_unread if self.overlaps else self.perform
+            answers = await perform(group.steps, now)
         except EngineInDoubt as why:
             self._doubt(group, why)
             raise
@@ -419,6 +485,11 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             counter.doubt = None
             raise
         counter.doubt = None
+        return Arrived(group, answers, now)
+
+    async def _tell(self, arrived: Arrived) -> None:
+        """Who asked hears the answer; who wants work gets it."""
+        group, answers, now = arrived
         for (step, reply), answer in zip(group.aside, answers, strict=False):
             if type(step) is Settle:
                 self._tell_stored(step, answer)
@@ -428,13 +499,18 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
                 reply.fail(answer)
             else:
                 reply.send(answer)
-        claimed = answers[len(group.aside) :]
-        for (session, demand), deliveries in zip(group.wanting, claimed, strict=True):
+        for (session, demand), claimed in zip(
+            group.wanting, answers[len(group.aside) :], strict=True
+        ):
+            deliveries = claimed
+            if self.overlaps:
+                deliveries = await claimed.read()
+                demand.sent -= claimed.number  # counted again when they are handed out
             await self._hand_out(session, demand, deliveries, now)
         if len(group.wanting) > 1:  # whose turn was first is last the next time
-            first = group.wanting[0][0]
-            if first in counter.demands:
-                counter.demands[first] = counter.demands.pop(first)
+            demands, first = self._counter.demands, group.wanting[0][0]
+            if first in demands:
+                demands[first] = demands.pop(first)
 
     def _doubt(self, group: Group, why: EngineInDoubt) -> None:
         """The group is asked about again; who enqueues is not kept waiting until then."""

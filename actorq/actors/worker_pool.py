@@ -22,6 +22,7 @@ import attrs
 import trio
 
 from actorq.actor import Actor
+from actorq.ahead import PATIENCE, Ahead
 from actorq.errors import (
     ActorFailed,
     ActorStopped,
@@ -70,6 +71,11 @@ _EARLY = (AckMode.WHEN_RECEIVED, AckMode.WHEN_EXECUTED)
 @attrs.frozen
 class Renew(Message[None]):
     """Time to renew the session's lease."""
+
+
+@attrs.frozen
+class LookAhead(Message[None]):
+    """Time to see whether what was fetched ahead has begun."""
 
 
 @attrs.frozen
@@ -137,7 +143,7 @@ class Inlet:
         return True
 
 
-class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
+class WorkerPool(Actor[Renew | LookAhead | GetPoolStatistics | IsHeld]):
     """Runs tasks, at most *concurrency* at a time."""
 
     def __init__(
@@ -157,6 +163,9 @@ class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
         self._waiting: deque[Job] = deque()
         self._inlet = Inlet(self)
         self._received = 0  #: deliveries that came in this session
+        self._settling = 0  #: jobs of which the broker has been told that they are over
+        self._ahead = Ahead(concurrency if wiring.overlaps and wiring.one_step else 0)
+        self._looking_ahead = False  #: the timer is set
         self._slots: Slots[trio.lowlevel.Task] = Slots(concurrency)
         self._reporter = Reporter(self, wiring)
         self._runner = Runner(self, wiring, self._reporter)
@@ -178,8 +187,11 @@ class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
         self._slots.started = self._slots.waking = 1
         self._start_slot()
 
-    async def receive(self, message: Renew | GetPoolStatistics | IsHeld) -> Any:
+    async def receive(self, message: Renew | LookAhead | GetPoolStatistics | IsHeld) -> Any:
         """Renew the lease, or tell what is asked."""
+        if isinstance(message, LookAhead):
+            self._look_ahead()
+            return None
         if isinstance(message, Renew):
             await self._renew()
             return None
@@ -378,11 +390,12 @@ class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
 
     # --- demand ---
 
-    def allowance(self, ending: int = 0) -> int:
-        """How much the broker may send in this session, all told; *ending* of our jobs being over."""
+    def allowance(self) -> int:
+        """How much the broker may send in this session, all told."""
         if self._draining:
             return self._received
-        return self._received + max(0, self._slots.free(len(self._jobs) - ending))
+        held = len(self._jobs) - self._settling
+        return self._received + max(0, self._slots.free(held) + self._ahead.jobs())
 
     @trio.lowlevel.enable_ki_protection
     def allow(self) -> None:
@@ -408,6 +421,24 @@ class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
             self._allowing = False
         self.allow()
 
+    def _watch_waiting(self, now: float) -> None:
+        """*now* something came that may not begin at once."""
+        if self._waiting and not self._looking_ahead:
+            self._looking_ahead = True
+            waited = now - self._waiting[0].came
+            self.set_timer("ahead", max(PATIENCE - waited, PATIENCE / 8), LookAhead())
+
+    def _look_ahead(self) -> None:
+        """What was fetched ahead and cannot begin is for others: it goes back, and counts no attempt."""
+        self._looking_ahead = False
+        now = trio.current_time()
+        waited = now - self._waiting[0].came if self._waiting else 0.0
+        if waited > PATIENCE * 7 / 8 and not self._slots.has_room():  # timers are not exact
+            self._ahead.misjudged()
+            self._give_back_waiting()
+            self.allow()
+        self._watch_waiting(now)
+
     # --- slots ---
 
     @trio.lowlevel.enable_ki_protection
@@ -416,9 +447,14 @@ class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
         # known here a step before the answer to OpenSession is read
         self.session, self.lease = batch.session, batch.lease
         self._received += len(batch.deliveries)
+        now = trio.current_time() if self._ahead.limit else 0.0
         for delivery in batch.deliveries:
-            job = self._jobs[delivery.fence.token] = Job(delivery)
+            job = self._jobs[delivery.fence.token] = Job(delivery, now)
             self._waiting.append(job)
+        if self._ahead.limit:
+            self._ahead.come(now)
+            if len(self._jobs) > self._slots.concurrency:
+                self._watch_waiting(now)
         if self._draining:  # the batch was on its way when the drain began
             self._give_back_waiting()
         if not self._renewing:
@@ -510,15 +546,46 @@ class WorkerPool(Actor[Renew | GetPoolStatistics | IsHeld]):
             reporter.ended.append(job)
         slot.job = None
         if reporter.ended:
-            reporter.report_soon(len(self._jobs))
+            reporter.report_soon(len(self._jobs) - self._settling)
+
+    def note_settling(self, jobs: list[Job]) -> None:
+        """Their slots are free, and what comes in the step that settles these may have them."""
+        for job in jobs:
+            job.settling = job.slotless = True
+        self._settling += len(jobs)
+        self._slots.running -= len(jobs)
+        held = len(self._jobs) - self._settling
+        if self._ahead.limit:
+            self._ahead.ended(len(jobs), trio.current_time(), all_have=not held)
+        if self._waiting or self._slots.resuming:
+            self._reconcile()
+
+    def is_beginning(self) -> bool:
+        """Whether jobs that came are about to begin, and calls cost so much that it pays to wait."""
+        return bool(self._ahead.limit and self._waiting and self._slots.has_room())
+
+    def note_answer(self, seconds: float) -> None:
+        """The broker has taken so long to settle some."""
+        self._ahead.answered(seconds)
+
+    def _note_settled(self, job: Job) -> None:
+        if job.settling:
+            job.settling = False
+            self._settling -= 1
+
+    def keep(self, job: Job) -> None:
+        """It was not settled: it counts as held again, though it has no slot."""
+        self._note_settled(job)
 
     @trio.lowlevel.enable_ki_protection
     def forget(self, job: Job) -> None:
         """The job is settled, or not ours any more: its slot is free."""
         if self._jobs.pop(job.fence.token, None) is None:
             return
+        self._note_settled(job)
         slots = self._slots
-        slots.running -= 1
+        if not job.slotless:
+            slots.running -= 1
         if slots.resuming or (self._waiting and slots.waking < WAKING):
             self._reconcile()
         if self._draining and not self._jobs:

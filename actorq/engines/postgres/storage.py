@@ -26,7 +26,7 @@ from actorq._version import __version__
 from actorq.engines.postgres.escapes import dumps, loads, unescape
 from actorq.engines.postgres.looking_over import look_over
 from actorq.engines.postgres.migrations import VERSION, check_name, newer, prepare
-from actorq.engines.postgres.trio_connection import TrioConnection
+from actorq.engines.postgres.trio_connection import QuickLock, TrioConnection
 from actorq.engines.postgres.troubles import explained, state_of
 from actorq.engines.remote.acts import Act, Reply, Request, Topic
 from actorq.engines.remote.information import ServerInformation
@@ -128,7 +128,7 @@ class PostgresStorage(RemoteStorage):
         self.parameters = _parameters(conninfo, timeout)  #: of each connection; the password too
         self._calling: TrioConnection | None = None
         self._listening: TrioConnection | None = None
-        self._busy = trio.Lock()
+        self._busy = QuickLock()
         self._has_died = False
         self._is_pooled = False  #: it is not the server itself that we are connected to
         self._is_deaf = False  #: notifications do not come through
@@ -143,7 +143,7 @@ class PostgresStorage(RemoteStorage):
     async def _connect(self) -> None:
         self._has_died = False
         self._is_deaf = False
-        self._busy = trio.Lock()
+        self._busy = QuickLock()
         self._calling = await self._open_calling()
 
     async def _disconnect(self) -> None:

@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -19,7 +20,7 @@ import trio
 
 from actorq.actors.broker import Broker
 from actorq.actors.result_backend import ResultBackend
-from actorq.engine import Claim, EngineInDoubt, Step, Store
+from actorq.engine import Claim, EngineInDoubt, Step, Store, Unread
 from actorq.engines import sent
 from actorq.engines.remote.acts import Act, Reply, Request, Topic
 from actorq.engines.remote.ends import error_of, reason_of
@@ -81,6 +82,7 @@ class RemoteBroker(Broker):
     """What the brokers of servers have in common; an engine's own makes the storage."""
 
     grouped = True
+    overlaps = True
     storage: RemoteStorage
 
     def __init__(self, storage: RemoteStorage, *, lease: float = 30.0) -> None:
@@ -226,6 +228,11 @@ class RemoteBroker(Broker):
 
     async def perform(self, steps: Sequence[Step], now: float) -> Sequence[Any]:
         """All of these in one call; the same list again, if it was in doubt, finds out."""
+        answers = await self.perform_unread(steps, now)
+        return [await each.read() if type(each) is Unread else each for each in answers]
+
+    async def perform_unread(self, steps: Sequence[Step], now: float) -> Sequence[Any]:
+        """The same, and what is claimed is decoded later."""
         prepared = self._doubtful
         if prepared is None or prepared.steps is not steps:
             if prepared is not None:
@@ -294,7 +301,8 @@ class RemoteBroker(Broker):
         for (index, more), answer in zip(prepared.asked, reply.answers, strict=True):
             step = prepared.steps[index]
             if isinstance(step, Claim):
-                answers[index] = await self._readable(step, reply, answer, now)
+                read = partial(self._readable, step, reply, answer, now)
+                answers[index] = Unread(len(answer["claimed"]), read)
             elif isinstance(step, Settle):
                 answers[index] = _verdicts(answer, more)
             else:
