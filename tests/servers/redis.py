@@ -102,9 +102,9 @@ def program() -> str:
 def version() -> str:
     """Of the server that would be run: "Redis 7.0.15", "Valkey 9.1.2"."""
     said = subprocess.run([program(), "--version"], capture_output=True, text=True, check=True)
-    found = re.match(r"(\w+) server v=([\d.]+)", said.stdout)
+    found = re.match(r"(?:(\w+) server|Server) v=([\d.]+)", said.stdout)
     assert found is not None, said.stdout
-    return " ".join(found.groups())
+    return f"{found[1] or 'Valkey'} {found[2]}"  # Valkey 7.2 does not say its name
 
 
 def _answer(readline: Any, read: Any) -> Answer:
