@@ -298,6 +298,29 @@ async def test_what_was_made_by_hand_is_upgraded_by_hand(
         await make_by_hand(server, namespace)
 
 
+async def test_who_closes_while_something_is_asked_has_left_too(
+    server: PostgresServer, namespace: str
+) -> None:
+    """29: its connection is of no use any more then; others would take its worker for one that works."""
+    storage = PostgresStorage(server.url, schema=namespace)
+    with trio.fail_after(60):
+        await storage.open()
+        await storage.call(storage.request([["open", "w", None, 1, "host"]]), "broker")
+        calls = f"select 1 from {namespace}.calls where peer = %s"
+        assert len(server.ask(calls, storage.peer)) == 1
+        calling = storage._calling
+        assert calling is not None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(calling.execute, f"select pg_sleep(5) as {namespace}".encode())
+            asked = f"select 1 from pg_stat_activity where query like '%%sleep(5) as {namespace}'"
+            while not server.ask(asked + " and state = %s", "active"):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        assert calling.closed
+        await storage.close()
+        assert server.ask(calls, storage.peer) == []
+
+
 # --- what it refuses, and warns of ---
 
 
@@ -331,6 +354,21 @@ async def test_settings_that_lose_tasks_are_warned_of_once(
     warned = [each.getMessage() for each in caplog.records]
     assert len([each for each in warned if "synchronous_commit is off" in each]) == 1
     assert len([each for each in warned if "fsync is off" in each]) == 1
+
+
+async def test_a_server_that_is_too_old_is_refused(
+    server: PostgresServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what is expected, what it is, and what to do; nothing was made."""
+    monkeypatch.setattr("actorq.engines.postgres.storage.OLDEST", 990_000)
+    ((version,),) = server.ask("show server_version_num")
+    with pytest.raises(EngineUnavailable) as told:
+        await opens(PostgresStorage(server.url, schema=namespace))
+    assert f"is PostgreSQL {int(version) // 10_000}; actorq needs PostgreSQL 99 or newer" in str(
+        told.value
+    )
+    assert "upgrade" in str(told.value)
+    assert server.ask("select 1 from pg_namespace where nspname = %s", namespace) == []
 
 
 async def test_too_many_connections_are_said() -> None:

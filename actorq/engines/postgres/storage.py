@@ -151,8 +151,12 @@ class PostgresStorage(RemoteStorage):
         await trio.lowlevel.checkpoint()
         try:
             calling = self._calling
-            if calling is not None and _is_alive(calling):
-                with suppress(psycopg.Error):
+            if calling is not None:
+                with suppress(psycopg.Error, NotSent):
+                    if not _is_alive(
+                        calling
+                    ):  # the end came while it was asked something
+                        calling = self._calling = await self._open_one()
                     for table in ("calls", "presence"):
                         leaving = f'delete from "{self.schema}".{table} where peer = %s'
                         await calling.execute(leaving.encode(), (self.peer,), prepare=False)
@@ -206,7 +210,8 @@ class PostgresStorage(RemoteStorage):
         version, is_standby, read_only, encoding, fsync, committed, isolation, pid = row
         if version < OLDEST:
             raise EngineUnavailable(
-                f"version {version // 10_000} runs there; actorq expects PostgreSQL 13 or later"
+                f"the server is PostgreSQL {version // 10_000}; actorq needs PostgreSQL "
+                f"{OLDEST // 10_000} or newer: upgrade the server, or give the URL of another"
             )
         if is_standby or read_only == "on":
             what = "is a standby" if is_standby else "has default_transaction_read_only on"
