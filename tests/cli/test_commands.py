@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from typing import Any
 
 import pytest
 
@@ -126,6 +127,38 @@ def test_queues(shop: Shop) -> None:
     )
     assert "--yes" in shop("queue", "purge", "q", code=exits.USAGE).err
     assert shop("queue", "purge", "q", "--yes", "--json").json == {"queue": "q", "purged": 1}
+
+
+def test_a_queue_is_listed_from_its_first_task_on(shop: Shop) -> None:
+    """Though nothing waits or runs in it any more: who looks for it finds it."""
+    with shop.worker():
+        shop("enqueue", "shop_of_a_test:add", "--arg", "1", "--queue", "mail", "--wait")
+    later = ["--queue", "later", "--delay", "1h"]
+    shop("cancel", shop.enqueue("shop_of_a_test:add", "--arg", "1", *later))
+    rows = {row["queue"]: row for row in shop("queue", "list", "--json").json}
+    for name in ("mail", "later"):
+        assert rows[name] == {
+            "queue": name,
+            "ready": 0,
+            "running": 0,
+            "paused": False,
+            "workers": 0,
+        }
+    assert "mail" in shop("queue", "list").out
+
+
+def test_where_a_job_sits(shop: Shop) -> None:
+    """And how far it is: as its worker says when it is asked."""
+    shop.enqueue("shop_of_a_test:lasts")
+    found: list[Any] = []
+    with shop.worker():
+        while not (found and found[0]["line"] and found[0]["progress"]):
+            workers = shop("top", "--json").json["workers"]
+            found = [job for worker in workers for job in worker["jobs"]]
+        assert "shop_of_a_test.py:" in shop("top").out
+    (job,) = found
+    assert job["line"].startswith("lasts (")
+    assert job["progress"]["progress"] == 0.5
 
 
 def test_dead_letters(shop: Shop) -> None:

@@ -65,6 +65,10 @@ test_later_and_once = commands.test_later_and_once
 test_watching = commands.test_watching
 test_cancelling = commands.test_cancelling
 test_queues = commands.test_queues
+test_a_queue_is_listed_from_its_first_task_on = (
+    commands.test_a_queue_is_listed_from_its_first_task_on
+)
+test_where_a_job_sits = commands.test_where_a_job_sits
 test_dead_letters = commands.test_dead_letters
 test_schedules = commands.test_schedules
 

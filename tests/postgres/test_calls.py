@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
@@ -13,6 +14,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actorq.engines.postgres.migrations import LONGEST
 from actorq.engines.postgres.storage import PostgresStorage
 from actorq.engines.postgres.trio_connection import TrioConnection
 from actorq.engines.remote.acts import Reply, Topic
@@ -236,6 +238,21 @@ async def test_what_others_do_is_heard(
             assert ("tasks", None) not in heard
             nursery.cancel_scope.cancel()
         await other.close()
+
+
+async def test_a_schema_with_the_longest_name_is_heard(postgres_server: PostgresServer) -> None:
+    """Channels are named after it, and the server takes 63 bytes."""
+    storage = PostgresStorage(postgres_server.url, schema=f"t{secrets.token_hex(23)}x")
+    assert len(storage.schema) == LONGEST
+    await storage.open()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(storage.listen, TASKS, lambda *_: None)
+            with trio.fail_after(20):
+                await storage.subscribed.wait()
+            nursery.cancel_scope.cancel()
+    finally:
+        await storage.close()
 
 
 async def test_who_listens_hears_again_after_a_cut(

@@ -462,7 +462,17 @@ async def test_nothing_is_left_of_tasks_that_have_ended(
     assert isinstance(found, list)
     names = {str(name).removeprefix(prefix).split(":")[0] for name in found}
     assert names <= {
-        *("marks", "meta", "peers", "calls", "lanes", "sessions", "sessions_of", "worker"),
+        *(
+            "marks",
+            "meta",
+            "peers",
+            "calls",
+            "lanes",
+            "queues",
+            "sessions",
+            "sessions_of",
+            "worker",
+        ),
         *("unused", "until", "ended", "state", "segments", "paces", "starts", "idle"),
     }
     assert int(str(server.ask("hlen", key("state").decode()))) <= 300

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actorq.engines.redis.storage import RedisStorage
 from actorq.engines.redis.where import OPTIONS, SCHEMES, Address, where
 
 
@@ -96,3 +99,24 @@ def test_how_tls_is_spoken() -> None:
     context = where("rediss://a?ssl_cert_reqs=none").ssl_context()
     assert context.verify_mode is ssl.CERT_NONE
     assert not context.check_hostname
+
+
+def test_who_cannot_reach_it_is_told_what_should_be_there() -> None:
+    """And how it is written with TLS, or without."""
+    for url, says in [
+        ("redis://host", "a Redis server there: .* host and port.*with TLS it is rediss://"),
+        ("rediss://host", "without TLS it is redis://"),
+        ("redis+cluster://host", r"with TLS it is rediss\+cluster://"),
+        ("redis+sentinel://host/mine", "sentinels there, which watch the master 'mine'"),
+        ("unix:///a/socket", "is that its socket"),
+    ]:
+        assert re.search(says, where(url).expected)
+
+
+def test_files_for_tls_that_are_no_use_are_said(tmp_path: Path) -> None:
+    """The system's own errors do not say which they are."""
+    empty = tmp_path / "empty.pem"
+    empty.touch()
+    for option in ("ssl_ca_certs=/nowhere.pem", f"ssl_certfile={empty}"):
+        with pytest.raises(ValueError, match=option.partition("=")[2]):
+            RedisStorage(f"rediss://me:secret@host?{option}")

@@ -11,7 +11,7 @@ import logging
 import math
 import select
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ from actorq.engines.postgres.trio_connection import QuickLock, TrioConnection
 from actorq.engines.postgres.troubles import explained, state_of
 from actorq.engines.remote.acts import Act, Reply, Request, Topic
 from actorq.engines.remote.information import ServerInformation
-from actorq.engines.remote.storage import Interrupted, Lane, NotSent, RemoteStorage
+from actorq.engines.remote.storage import Interrupted, Lane, NotSent, RemoteStorage, understood
 from actorq.errors import ActorqError, EngineUnavailable
 
 
@@ -112,6 +112,9 @@ class PostgresStorage(RemoteStorage):
     backup = (
         "back up its database: `pg_dump --schema=SCHEMA DATABASE` (the schema is actorq unless told) is "
         "one moment of the queue, and workers go on meanwhile"
+    )
+    expected = (
+        "expected a PostgreSQL server there: does it run, and does the URL name its host and port?"
     )
 
     def __init__(
@@ -390,8 +393,10 @@ class PostgresStorage(RemoteStorage):
                 connection.drop()
 
     async def _begin_to_listen(self, connection: TrioConnection, topics: Collection[Topic]) -> None:
-        channels = "; ".join(f'listen "{self.schema}:{topic}"' for topic in sorted(topics))
-        await connection.execute(channels.encode())
+        channels = [self._channel(topic) for topic in sorted(topics) if topic != "lines"]
+        channels.append(self._channel_to(self.peer))
+        listening = "; ".join(f'listen "{channel}"' for channel in channels)
+        await connection.execute(listening.encode())
         await self._listen_for_echo(connection)
         if not self._is_pooled:  # else it is not ours alone
             present = f'select "{self.schema}".be_present(%s), "{self.schema}".forget_absent()'
@@ -415,30 +420,58 @@ class PostgresStorage(RemoteStorage):
         self, notify: psycopg.Notify
     ) -> list[tuple[Topic, str, Collection[str] | None]]:
         topic: Any = notify.channel.removeprefix(f"{self.schema}:")
+        if notify.channel == self._channel_to(self.peer):
+            topic = "lines"
         try:
-            peer, ids = json.loads(notify.payload)
+            peer, ids = understood(json.loads(notify.payload))
         except ValueError:
             return []  # somebody else's, or an echo
         return [(topic, peer, None if ids is None else [unescape(each) for each in ids])]
 
-    async def _listen_for_echo(self, connection: TrioConnection) -> None:
-        """Find out whether notifications come through: behind some poolers they do not."""
-        word = uuid.uuid4().hex
-        await connection.execute(f'listen "{self.schema}:{word}"'.encode())
+    def _channel(self, topic: str) -> str:
+        return f"{self.schema}:{topic}"
+
+    def _channel_to(self, peer: str) -> str:
+        """A channel's name has 63 bytes, and the schema's may have 48."""
+        return f"{self.schema}:{peer[:13]}"
+
+    @property
+    def hears(self) -> bool:
+        """Whether notifications come through."""
+        return self.is_open and not self._is_deaf
+
+    async def say(self, topic: Topic, words: Sequence[str], *, to: str | None = None) -> None:
+        """Push these words to who listens, or to one peer."""
+        channel = self._channel(topic) if to is None else self._channel_to(to)
+        try:
+            await self._notify(channel, dumps([self.peer, list(words)]))
+        except (NotSent, Interrupted) as why:
+            raise EngineUnavailable(f"{self}: {why}") from why
+
+    async def _notify(self, channel: str, payload: str) -> None:
         async with self._busy:
-            calling = await self._ready()
+            connection = await self._ready()
             try:
-                await calling.execute(
-                    "select pg_notify(%s, 'echo')", (f"{self.schema}:{word}",), prepare=False
+                await connection.execute(
+                    "select pg_notify(%s, %s)", (channel, payload), prepare=False
                 )
             except psycopg.Error as error:
-                calling.drop()
+                connection.drop()
                 raise Interrupted(explained(error)) from error
+            except BaseException:
+                connection.drop()
+                raise
+
+    async def _listen_for_echo(self, connection: TrioConnection) -> None:
+        """Find out whether notifications come through: behind some poolers they do not."""
+        channel = self._channel_to(uuid.uuid4().hex)
+        await connection.execute(f'listen "{channel}"'.encode())
+        await self._notify(channel, "echo")
         echoed = False
         with trio.move_on_after(ECHO):
             while not echoed:
                 said = await connection.next_notifies()
-                echoed = any(each.channel == f"{self.schema}:{word}" for each in said)
+                echoed = any(each.channel == channel for each in said)
         was_deaf, self._is_deaf = self._is_deaf, not echoed
         if self._is_deaf and not was_deaf:
             log.warning(
@@ -452,7 +485,7 @@ class PostgresStorage(RemoteStorage):
                 else "Is something between here and the server that keeps them back?",
             )
         if not connection.closed:
-            await connection.execute(f'unlisten "{self.schema}:{word}"'.encode())
+            await connection.execute(f'unlisten "{channel}"'.encode())
 
     async def information(self) -> ServerInformation:
         """What the server says of itself; what we may not ask it is left out.

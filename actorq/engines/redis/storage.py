@@ -23,7 +23,7 @@ from actorq.engines.redis.server import log_remarks, look_over, refused, size_of
 from actorq.engines.redis.where import Address, where
 from actorq.engines.remote.acts import Reply, Request, Topic
 from actorq.engines.remote.information import Remark, ServerInformation
-from actorq.engines.remote.storage import Interrupted, Lane, NotSent, RemoteStorage
+from actorq.engines.remote.storage import Interrupted, Lane, NotSent, RemoteStorage, understood
 from actorq.errors import EngineUnavailable
 from actorq.wire.binary import extra
 
@@ -82,6 +82,7 @@ class RedisStorage(RemoteStorage):
                 f"got {namespace!r}"
             )
         self.where = where(url)
+        self.expected = self.where.expected
         self.namespace = namespace
         self._ssl = ssl_context
         if self.where.tls and ssl_context is None:
@@ -108,6 +109,9 @@ class RedisStorage(RemoteStorage):
             self._give_back(link)
             await self._send(self.request(writes=False), "broker", 0)
             await self._may_publish()
+        except (NotSent, Interrupted) as why:
+            self._abandon()
+            raise NotSent(f"{why}; {self.expected}") from why
         except BaseException:
             self._abandon()
             raise
@@ -436,17 +440,19 @@ class RedisStorage(RemoteStorage):
         hear: Callable[[Topic, str, Collection[str] | None], None],
         ready: Callable[[], None],
     ) -> None:
-        channels: dict[bytes, Topic] = {self._key(topic): topic for topic in topics}
-        # nothing is said in the last one: that somebody listens there shows that we are alive
-        names = [*channels, self._key(f"peer:{self.peer}")]
-        to_come = len(names)
+        channels: dict[bytes, Topic] = {
+            self._key(topic): topic for topic in topics if topic != "lines"
+        }
+        # the last one is for us alone; that somebody listens there shows that we are alive
+        channels[self._key(f"peer:{self.peer}")] = "lines"
+        to_come = len(channels)
         link = None
         with trio.move_on_after(self.timeout):
             link = await self._dial()
         if link is None:
             raise NotSent(f"no connection within {self.timeout:g} s")
         try:
-            await link.send(b"SUBSCRIBE", *names)
+            await link.send(b"SUBSCRIBE", *channels)
             asked = False
             while True:
                 with trio.CancelScope() as silence:
@@ -457,12 +463,7 @@ class RedisStorage(RemoteStorage):
                         if isinstance(message, ServerSaid):
                             raise refused(str(self), self.namespace, message)
                         if message[0] == b"message":
-                            said = message[2]
-                            size = int.from_bytes(said[-4:], "big")
-                            peer, ids = self._unpacked(said[size:-4])
-                            hear(channels[message[1]], peer, ids)
-                            if size:
-                                self.carry(peer, ids[0], said[:size])
+                            self._understand(channels[message[1]], message[2], hear)
                         elif message[0] == b"subscribe":
                             to_come -= 1
                             if to_come == 0:
@@ -473,6 +474,39 @@ class RedisStorage(RemoteStorage):
                 await link.send(b"PING")
         finally:
             self._drop(link)
+
+    def _understand(
+        self,
+        topic: Topic,
+        said: bytes,
+        hear: Callable[[Topic, str, Collection[str] | None], None],
+    ) -> None:
+        size = int.from_bytes(said[-4:], "big")
+        try:
+            peer, ids = understood(self._unpacked(said[size:-4]))
+        except (ValueError, self._msgpack.UnpackException):
+            return  # somebody else's
+        hear(topic, peer, ids)
+        if size and ids:
+            (task_id,) = ids
+            self.carry(peer, task_id, said[:size])
+
+    async def say(self, topic: Topic, words: Sequence[str], *, to: str | None = None) -> None:
+        """Push these words to who listens, or to one peer."""
+        channel = self._key(topic if to is None else f"peer:{to}")
+        head = self._msgpack.packb([self.peer, list(words)], unicode_errors="surrogatepass")
+        try:
+            link = await self._borrow()
+            try:
+                await link.call(b"PUBLISH", channel, head + bytes(4))
+            except BaseException:
+                self._drop(link)
+                raise
+        except ServerSaid as said:
+            raise refused(str(self), self.namespace, said) from None
+        except (NotSent, Interrupted) as why:
+            raise EngineUnavailable(f"{self}: {why}") from why
+        self._give_back(link)
 
     def _key(self, name: str) -> bytes:
         return f"{{{self.namespace}}}:{name}".encode()

@@ -71,15 +71,42 @@ class Where:
             case _:
                 return f"{servers}/{self.database}"
 
+    @property
+    def expected(self) -> str:
+        """For who cannot reach it: what should be there, and what to look after."""
+        if not self.addresses[0].port:
+            return "expected a Redis server there: does it run, and is that its socket?"
+        there = "a Redis server there: does it run, and does the URL name its host and port?"
+        if self.kind == "sentinel":
+            there = (
+                f"sentinels there, which watch the master {self.service!r}: do they run, and does the "
+                f"URL name their hosts and ports?"
+            )
+        kind = "" if self.kind == "server" else f"+{self.kind}"
+        tls = f"without TLS it is redis{kind}://" if self.tls else f"with TLS it is rediss{kind}://"
+        return f"expected {there} ({tls})"
+
     def ssl_context(self) -> ssl.SSLContext:
-        """How TLS is spoken, as the URL's ``ssl_...`` say."""
+        """How TLS is spoken, as the URL's ``ssl_...`` say.
+
+        Raises ValueError for files that are no use.
+        """
         said = self.ssl_options
-        context = ssl.create_default_context(cafile=said.get("ssl_ca_certs"))
+        files = [
+            said[each] for each in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile") if each in said
+        ]
+        try:
+            context = ssl.create_default_context(cafile=said.get("ssl_ca_certs"))
+            if "ssl_certfile" in said:
+                context.load_cert_chain(said["ssl_certfile"], said.get("ssl_keyfile"))
+        except OSError as error:  # ssl.SSLError, too; neither says which file
+            raise ValueError(
+                f"rediss://...: ssl_ca_certs, ssl_certfile and ssl_keyfile expect files with "
+                f"certificates and a key, in PEM; got {', '.join(files)}: {error}"
+            ) from error
         if said.get("ssl_cert_reqs", "required") == "none":
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        if "ssl_certfile" in said:
-            context.load_cert_chain(said["ssl_certfile"], said.get("ssl_keyfile"))
         return context
 
 

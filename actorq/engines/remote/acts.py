@@ -14,7 +14,8 @@ bounds   [unique, permits, paces, chain] or None
          unique: [key, on_conflict, until, seconds|None] or None; permits: [[key, limit]...];
          paces: [[key, starts, period, smooth]...]; chain: [task_id...]
 sent     [task_id, blob|None, said|None, name, queue, priority, eta|None, expires|None, deliveries,
-         bounds, alias|None]          said: why the message could not be written; then blob is None
+         bounds, alias|None]          said: why the message could not be written; then blob is None;
+                                      priority: as text from 2**53 on
 word     [task_id, attempt, token, ending, delay, reason, error|None, then, early, result|None]
          ending: the value of an `Ending`; error: JSON text; then: [sent...]
 result   [task_id, attempt, ttl|None, blob, lost]     lost: it is a WorkerLost
@@ -48,15 +49,18 @@ Acts of the broker, and their answers
 ["replay", [[task_id, sent]...], same]         {"ids": [task_id|None...]}, or as "store" when refused
 ["purge_dead", [task_id...]|None] how many
 ["pause", queue, bool]            None
+["name", [queue...]]              None: these are used; they are known from then on.  Those of which it
+                                  was not said for `QUEUES_KEPT_FOR`, or of which more than
+                                  `QUEUES_KEPT` were used since, are forgotten when they are empty
 ["promote"]                       bool: whether there may be more; at most 500 of each kind
 ["published", [number...]]        None: these ends of the outbox are stored
 ["bury", [[session, task_id, attempt, token, text, error]...]]   None: cannot be decoded
 
 ["locate", task_id]  ["is_ending", task_id]  ["ending", task_id]    str; bool; str|None
 ["ended", [task_id...]]           those of them that are done or dead
-["statistics"]                    {"places": [[queue, place, n]...], "done": n, "dead": n, "refused":
-                                  n, "paused": [queue...]}; places: scheduled, ready, parked, limited,
-                                  paced, leased
+["statistics"]                    {"places": [[queue|None, place, n]...], "queues": [queue...], "done":
+                                  n, "dead": n, "refused": n, "paused": [queue...]}; places: scheduled,
+                                  ready, parked, limited, paced, leased; queues: all that are known
 ["dead", task_id|None]            [[task_id, blob|None, said|None, alias|None, name, queue, reason,
                                   attempts, error|None, end|None, died]...], the oldest first
 ["queued", queue|None, limit]     [[task_id, blob|None, said|None, alias|None, name, queue, place,
@@ -101,6 +105,9 @@ What is pushed
 To who subscribes to a topic, when the step is done: tasks (there may be more to claim), ends (notices,
 sessions, outbox), results (with the ids whose results, progress or notes are new; with one result, and
 nothing else, its bytes may come, too: `RemoteStorage.carry`), schedules.  Each says which peer did it.
+
+Two are no acts and leave nothing behind, `RemoteStorage.say`: looks, to all who work, and lines, to the
+peer that looks.  See `actorq.engines.remote.whereabouts`.
 """
 
 from __future__ import annotations
@@ -112,8 +119,7 @@ import attrs
 
 
 Act: TypeAlias = list[Any]
-Topic: TypeAlias = Literal["tasks", "ends", "results", "schedules"]
-TOPICS: Final[tuple[Topic, ...]] = ("tasks", "ends", "results", "schedules")
+Topic: TypeAlias = Literal["tasks", "ends", "results", "schedules", "looks", "lines"]
 
 #: Seconds without a call (each broker makes one at every recheck) after which a peer may have died.
 SILENT: Final = 3.0
@@ -121,6 +127,9 @@ SILENT: Final = 3.0
 REMEMBERED: Final = 10_000
 #: Whose result is gone is remembered for so many.
 GONE_KEPT: Final = 100_000
+#: Names of empty queues that are kept, and for how many seconds after their latest use.
+QUEUES_KEPT: Final = 1_000
+QUEUES_KEPT_FOR: Final = 30 * 24 * 3600.0
 #: Announcements of schedules that are kept.
 CHANGES_KEPT: Final = 1_000
 #: Expired results that one step takes out, at most.
@@ -138,6 +147,8 @@ class Request:
     view: bool = False  #: whether it is asked for
     seen: int = 0  #: the number of the last end in the outbox that is known
     room: int = 0  #: for more of them
+    queues: set[str] = attrs.field(factory=set)  #: of what is sent: for who sends it
+    named: list[str] = attrs.field(factory=list)  #: those of them that "name" says
     ttl: float | None = None  #: seconds that results are kept; None: for ever
     limit: int | None = None  #: results that may be kept; said now and then, and looked after then
     early: bool = False  #: results are kept in this storage: "early" of a word is to be noted

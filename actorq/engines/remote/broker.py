@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -27,6 +28,7 @@ from actorq.engines.remote.ends import error_of, reason_of
 from actorq.engines.remote.results import RemoteResultBackend
 from actorq.engines.remote.storage import RemoteStorage
 from actorq.engines.remote.view import View
+from actorq.engines.remote.whereabouts import Whereabouts
 from actorq.engines.sent import Bounds, Sent
 from actorq.engines.stored_result import row_of
 from actorq.errors import (
@@ -58,10 +60,15 @@ log = logging.getLogger("actorq.broker")
 
 _HOST: Final = socket.gethostname()
 #: What a client hears of, and what a worker does.
-ENDS: Final[tuple[Topic, ...]] = ("ends",)
-BOTH: Final[tuple[Topic, ...]] = ("tasks", "ends")
+ENDS: Final[tuple[Topic, ...]] = ("ends", "lines")
+BOTH: Final[tuple[Topic, ...]] = ("tasks", "ends", "looks", "lines")
 #: Tasks that one call cancels, at most: no call takes long.
 SLICE: Final = 500
+#: Seconds after which it is said once more that a queue is used, and how many names that is known of.
+NAMED_FOR: Final = 3600.0
+NAMED: Final = 1_000
+#: Whole numbers below are exact everywhere; Lua has no others.
+EXACT: Final = 1 << 53
 #: Seconds by which clocks may differ before times are translated: what NTP leaves is nobody's business.
 SKEW: Final = 1.0
 
@@ -96,6 +103,8 @@ class RemoteBroker(Broker):
         self._view = View()
         self._offset = 0.0  #: from our clock to the server's
         self._doubtful: _Prepared | None = None
+        self._named: dict[str, float] = {}  #: queues, and when the server was told of them
+        self._whereabouts = Whereabouts(storage)
         self._unreadable: list[tuple[int, Fence, Exception]] = []  #: leased, and not buried yet
 
     def stores_results_of(self, backend: ResultBackend) -> bool:
@@ -127,8 +136,22 @@ class RemoteBroker(Broker):
 
     async def listen(self, changed: Callable[[], None]) -> None:
         """Whenever another process has changed something that matters here."""
-        topics = BOTH if self._wiring.has_workers else ENDS
-        await self.storage.listen(topics, lambda _topic, _ids: changed())
+
+        def heard(topic: Topic | None, words: Collection[str] | None) -> None:
+            if topic in ("looks", "lines", None):
+                self._whereabouts.hear(topic, words)
+            if topic not in ("looks", "lines"):
+                changed()
+
+        system = self._wiring.system
+        if not self._wiring.has_workers or system is None:
+            await self.storage.listen(ENDS, heard)
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                self._whereabouts.answer, system.lines_of_jobs, lambda: self._view.sessions
+            )
+            await self.storage.listen(BOTH, heard)
 
     async def refresh(self, now: float) -> None:
         """Look at the server."""
@@ -153,9 +176,25 @@ class RemoteBroker(Broker):
         return request
 
     async def _call(self, request: Request) -> Reply:
+        if request.queues:
+            self._name_queues(request)
         reply = await self.storage.call(request, "broker")
         self._install(request, reply)
+        if request.named:
+            if len(self._named) > NAMED:
+                self._named.clear()
+            self._named |= dict.fromkeys(request.named, trio.current_time())
         return reply
+
+    def _name_queues(self, request: Request) -> None:
+        """Tell the server of those that it may have forgotten; seldom, as each is written there."""
+        since, named = trio.current_time() - NAMED_FOR, self._named
+        request.named = sorted(
+            [name for name in request.queues if named.get(name, -math.inf) < since]
+        )
+        request.queues = set()  # the same request may be sent again
+        if request.named:
+            request.acts.append(["name", request.named])
 
     async def _do(self, act: Act, now: float | None = None, *, writes: bool = True) -> Any:
         request = self._request(now, writes=writes)
@@ -167,6 +206,7 @@ class RemoteBroker(Broker):
         if reply.generation != self._generation:  # of what was there nothing is
             if self._generation:
                 self._view.forget()
+                self._named.clear()
                 self.outbox().clear()
             self._generation = reply.generation
         # as if the reply had taken no time: what is due is then asked for late rather than early
@@ -256,7 +296,7 @@ class RemoteBroker(Broker):
         reply = self.storage.take_late(doubtful.request, "broker")
         self._doubtful = None
         answers = () if reply is None else reply.answers
-        for (index, _), answer in zip(doubtful.asked, answers, strict=reply is not None):
+        for (index, _), answer in zip(doubtful.asked, answers, strict=False):
             step = doubtful.steps[index]
             if isinstance(step, Claim) and answer["claimed"]:
                 back = [
@@ -298,7 +338,8 @@ class RemoteBroker(Broker):
 
     async def _answers(self, prepared: _Prepared, reply: Reply, now: float) -> list[Any]:
         answers: list[Any] = [prepared.refusals.get(i) for i in range(len(prepared.steps))]
-        for (index, more), answer in zip(prepared.asked, reply.answers, strict=True):
+        # after those asked for there may be that of "name"
+        for (index, more), answer in zip(prepared.asked, reply.answers, strict=False):
             step = prepared.steps[index]
             if isinstance(step, Claim):
                 read = partial(self._readable, step, reply, answer, now)
@@ -325,13 +366,14 @@ class RemoteBroker(Broker):
         options, terms = message.options, message.terms
         expires = None if terms is None else terms.expires_at
         is_said = isinstance(data, str)
+        request.queues.add(options.queue)
         return [
             task_id,
             None if is_said else request.put(data),  # type: ignore[arg-type]
             data if is_said else None,
             message.task_name,
             options.queue,
-            options.priority,
+            options.priority if -EXACT < options.priority < EXACT else f"{options.priority}",
             self._there(message.eta),
             self._there(expires),
             options.max_deliveries,
@@ -355,7 +397,7 @@ class RemoteBroker(Broker):
             request = self._request(now)
             request.acts.append(["store", [self._row(request, each) for each in rows], True])
             try:
-                (answer,) = (await self._call(request)).answers
+                answer, *_ = (await self._call(request)).answers
             except EngineUnavailable as why:  # the others' answers must not be lost
                 return why
         if answer is None:
@@ -460,10 +502,11 @@ class RemoteBroker(Broker):
         """How many tasks are where."""
         found = await self._look(["statistics"])
         places = dict.fromkeys(("scheduled", "ready", "parked", "limited", "paced", "leased"), 0)
-        queues: dict[str, int] = {}
+        queues = dict.fromkeys(found["queues"], 0)
         for queue, place, n in found["places"]:
             places[place] += int(n)
-            queues.setdefault(queue, 0)
+            if queue is not None:
+                queues.setdefault(queue, 0)
             if place not in ("scheduled", "leased"):
                 queues[queue] += int(n)
         limited = places["limited"] + places["paced"]
@@ -556,25 +599,16 @@ class RemoteBroker(Broker):
 
     async def workers(self) -> tuple[WorkerInfo, ...]:
         """Those whose sessions are good, and their jobs."""
-        return tuple(
-            [
-                WorkerInfo(
-                    worker,
-                    int(session),
-                    int(pid),
-                    host,
-                    None if choice is None else _choice(choice),
-                    since,
-                    beat,
-                    tuple(
-                        [RunningJob(i, name, queue, int(n), at) for i, name, queue, n, at in jobs]
-                    ),
-                )
-                for worker, session, pid, host, choice, since, beat, jobs in await self._look(
-                    ["workers"]
-                )
-            ]
-        )
+        return tuple([_worker(*row) for row in await self._look(["workers"])])
+
+    async def look(self) -> Mapping[str, str]:
+        """See `whereabouts`.  Not by `_call`: what others do meanwhile is nobody's business here."""
+        if not self.storage.is_open:
+            return {}  # for a moment: the broker is restarted
+        reply = await self.storage.call(self.storage.request([["workers"]], writes=False), "broker")
+        workers = [_worker(*row) for row in reply.answers[0]]
+        working = {each.session for each in workers if each.jobs}
+        return await self._whereabouts.look(working - self._view.sessions)
 
     async def revoke(self, task_id: str, now: float) -> bool | None:
         """Cancel a task."""
@@ -662,7 +696,7 @@ class RemoteBroker(Broker):
             ]
             request.acts.append(["replay", listed, same])
             reply = await self._call(request)
-            (answer,) = reply.answers
+            answer, *_ = reply.answers
             if "compare" not in answer:
                 break
             self._compare(rows, reply, answer["compare"])
@@ -705,6 +739,21 @@ class RemoteBroker(Broker):
 
 def _data(reply: Reply, blob: Any, said: str | None) -> bytes | str:
     return (said or "") if blob is None else reply.take(blob)
+
+
+def _worker(
+    worker: str,
+    session: float,
+    pid: float,
+    host: str,
+    choice: Sequence[Any] | None,
+    since: float,
+    beat: float,
+    jobs: Sequence[Any],
+) -> WorkerInfo:
+    queues = None if choice is None else _choice(choice)
+    running = [RunningJob(i, name, queue, int(n), at) for i, name, queue, n, at in jobs]
+    return WorkerInfo(worker, int(session), int(pid), host, queues, since, beat, tuple(running))
 
 
 def _result(request: Request, row: Any) -> list[Any]:

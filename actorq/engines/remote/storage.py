@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 import trio
@@ -34,6 +34,16 @@ SHORTEST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 1.0
 #: Results that came with the word of them, and were not asked for yet, at most.
 CARRIED: Final = 100
+
+
+def understood(said: Any) -> tuple[str, Collection[str] | None]:
+    """What is pushed: who did it, and the ids or words.  Raises ValueError for what is not of ours."""
+    match said:
+        case [str(peer), None]:
+            return peer, None
+        case [str(peer), [*ids]] if all(isinstance(each, str) for each in ids):
+            return peer, ids
+    raise ValueError(f"expected [peer, ids]; got {said!r}")
 
 
 class NotSent(Exception):
@@ -69,6 +79,8 @@ class RemoteStorage:
 
     #: How what is kept there is backed up, for who asks `actorq backup` to do it.
     backup = "back up its server as its documentation says"
+    #: What to look after when nobody answers at the start.
+    expected = "is the server running?"
 
     def __init__(self, *, recheck: float = 1.0, timeout: float = 10.0) -> None:
         if not recheck > 0:
@@ -87,6 +99,7 @@ class RemoteStorage:
         self._leading = trio.Lock()
         self._carried: dict[str, bytes] = {}
         self._resubscribe = trio.CancelScope()
+        self.subscribed = trio.Event()  #: set while what is pushed is heard
 
     # --- its life ---
 
@@ -113,7 +126,9 @@ class RemoteStorage:
                         raise EngineUnavailable(f"{self}: {why}") from why
                 if limit.cancelled_caught:
                     await self._disconnect()
-                    raise EngineUnavailable(f"{self} did not answer within {self.timeout:g} s")
+                    raise EngineUnavailable(
+                        f"{self} did not answer within {self.timeout:g} s; {self.expected}"
+                    )
                 self._token = trio.lowlevel.current_trio_token()
             elif self._token is not trio.lowlevel.current_trio_token():
                 raise RuntimeError(f"{self}: this storage is open in another trio.run()")
@@ -282,6 +297,11 @@ class RemoteStorage:
         finally:
             self._listeners.remove(listener)
 
+    @property
+    def hears(self) -> bool:
+        """Whether what is pushed can come here, now or soon."""
+        return self.is_open
+
     def carry(self, peer: str, task_id: str, data: bytes) -> None:
         """For the engine's subscription, after `_hear`: the result came with the word of it."""
         if peer != self.peer:
@@ -309,6 +329,7 @@ class RemoteStorage:
             if is_deaf:
                 log.info("%s is heard again", self)
             is_deaf = False
+            self.subscribed.set()
             for listener in self._listeners:
                 listener.heard(None, None)  # what was said before we listened
 
@@ -316,7 +337,11 @@ class RemoteStorage:
             topics = frozenset[Topic]().union(*[each.topics for each in self._listeners])
             try:
                 with trio.CancelScope() as self._resubscribe:
-                    await self._subscribe(topics, self._hear, ready)
+                    try:
+                        await self._subscribe(topics, self._hear, ready)
+                    finally:
+                        if self.subscribed.is_set():
+                            self.subscribed = trio.Event()
             except (NotSent, Interrupted, EngineUnavailable) as why:
                 if not is_deaf:  # one line, however long that takes
                     log.warning("%s: nothing is heard for a while: %s", self, why)
@@ -368,7 +393,17 @@ class RemoteStorage:
         hear: Callable[[Topic, str, Collection[str] | None], None],
         ready: Callable[[], None],
     ) -> None:
-        """Call *hear* for what is pushed, *ready* once that has begun; until cancelled, or it breaks."""
+        """Call *hear* for what is pushed, *ready* once that has begun; until cancelled, or it breaks.
+
+        On "lines" is heard what `say` says *to* this peer.
+        """
+        raise NotImplementedError
+
+    async def say(self, topic: Topic, words: Sequence[str], *, to: str | None = None) -> None:
+        """Push these words to who listens, or to one peer; nothing is stored, and nobody may hear it.
+
+        At most 7,000 bytes.  Raises `EngineUnavailable`.
+        """
         raise NotImplementedError
 
     async def information(self) -> ServerInformation:

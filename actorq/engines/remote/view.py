@@ -57,7 +57,10 @@ class View:
         self.sessions = good
         self.parked = frozenset(view["parked"])
         self._notices = tuple(
-            [(session, Fence(*map_fence(fence))) for session, *fence in view["notices"]]
+            [
+                (session, Fence(task_id, int(attempt), int(token)))  # Lua knows no whole numbers
+                for session, task_id, attempt, token in view["notices"]
+            ]
         )
         self._taken &= {fence for _, fence in self._notices}
         fresh = [row for row in view["outbox"] if row[0] > self.last]
@@ -80,9 +83,3 @@ class View:
         ]
         self._taken.update(fences)
         return tuple([Notice(fence, "cancelled") for fence in fences])
-
-
-def map_fence(fence: list[Any]) -> tuple[str, int, int]:
-    """A server may know no whole numbers."""
-    task_id, attempt, token = fence
-    return str(task_id), int(attempt), int(token)

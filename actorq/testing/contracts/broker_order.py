@@ -77,6 +77,26 @@ class OrdersTasks(EngineContract):
         taken = await bench.take(session)
         expect(37, taken == ["f", "b", "d", "a", "e", "c"], f"of {priorities} started: {taken}")
 
+    @promised(37, needs={Capability.PRIORITY})
+    @on_engine
+    async def test_priorities_that_differ_by_one_are_not_the_same(self, host: Host) -> None:
+        """37: up to the 64 bits that they may have, where a float would tie."""
+        bench, most = host.first, (1 << 63) - 1
+        priorities = {
+            "a": 1 << 60,
+            "b": 1 + (1 << 60),
+            "c": -most - 1,
+            "d": most,
+            "e": -most,
+            "f": 0,
+        }
+        await bench.enqueue(*[call(i, priority=priority) for i, priority in priorities.items()])
+        session = await bench.session()
+        first = await bench.claim(session, 2)
+        await bench.settle(session, Ending.GIVE_BACK, *first)
+        taken = await bench.take(session)
+        expect(37, taken == ["d", "b", "a", "f", "e", "c"], f"of {priorities} started: {taken}")
+
     @promised(37, needs={Capability.QUEUES})
     @on_engine
     async def test_a_worker_gets_tasks_of_its_queues_only(self, host: Host) -> None:

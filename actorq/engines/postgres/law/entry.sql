@@ -130,6 +130,7 @@ begin
                         when 'swap' then actorq.act_swap(m, act)
                         when 'clear' then actorq.act_clear(act)
                         when 'changes' then actorq.act_changes(act)
+                        when 'name' then actorq.act_name(m, act)
                         else actorq.unknown_act(act)
                     end as answer into r;
             end case;
@@ -346,6 +347,8 @@ begin
             bounded := bounded || jsonb_build_array(entry.sent);
         end if;
     end loop;
+    perform actorq.name_queues(m, array(
+        select distinct v ->> 4 from jsonb_array_elements(plain || bounded) v order by 1));
     if plain <> '[]' then
         r := actorq.accept(m, plain, true, bodies, '{}');
     end if;

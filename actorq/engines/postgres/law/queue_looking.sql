@@ -77,6 +77,7 @@ begin
     answer := (select jsonb_build_object(
         'places', (select coalesce(jsonb_agg(jsonb_build_array(queue, place, n)), '[]') from (
             select queue, place, count(*) as n from actorq.tasks group by queue, place) counted),
+        'queues', (select coalesce(jsonb_agg(queue), '[]') from actorq.queues),
         'done', (select coalesce(sum(done), 0) from actorq.tallies),
         'dead', (select count(*) from actorq.dead),
         'refused', (select coalesce(sum(refused), 0) from actorq.tallies),

@@ -216,3 +216,27 @@ begin
     where o.number = any(array(select jsonb_array_elements_text(act->1)::bigint));
     answer := 'null';
 end $$;
+
+-- These are used.  Others are forgotten when that was long ago, or there are too many; one in which
+-- something is, is seen by that.  In order: two who say the same do not wait for one another in a circle.
+create or replace function actorq.name_queues(m actorq.moment, names text[]) returns void
+language plpgsql as $$
+begin
+    insert into actorq.queues as q (queue, used) select n, m.now from unnest(names) n order by n
+        on conflict (queue) do update set used = m.now where q.used < m.now - 60;
+    if found then
+        delete from actorq.queues where queue = any(array(
+            select o.queue from actorq.queues o
+            where o.used < m.now - 2592000 or o.queue = any(array(
+                select k.queue from actorq.queues k order by k.used desc, k.queue desc offset 1000))
+            for update skip locked));
+    end if;
+end $$;
+
+-- ["name", [queue...]]
+create or replace function actorq.act_name(m actorq.moment, act jsonb) returns jsonb
+language plpgsql as $$
+begin
+    perform actorq.name_queues(m, array(select jsonb_array_elements_text(act -> 1)));
+    return 'null';
+end $$;

@@ -203,7 +203,7 @@ begin
         continue when not found;
         perform actorq.gate_give_back(m, e.bounds);
         perform actorq.report(m, e, '["given", []]', each->>5);
-        perform actorq.bury(m, e, each->>4, each->>5, null);
+        perform actorq.bury(m, e, 'cannot be decoded: ' || coalesce(each->>4, ''), each->>5, null);
     end loop;
     answer := 'null';
 end $$;

@@ -178,6 +178,13 @@ create index outbox_of_task on actorq.outbox (task_id);
 -- queues that give out nothing
 create table actorq.paused (queue text collate "C" primary key);
 
+-- queues that somebody has used
+create table actorq.queues (
+    queue text collate "C" primary key,
+    used double precision not null        -- Unix seconds: when that was said last
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+create index queues_used on actorq.queues (used, queue);
+
 -- what each peer has counted; '': those that are gone
 create table actorq.tallies (
     peer text collate "C" primary key,

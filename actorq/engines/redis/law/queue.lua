@@ -12,6 +12,7 @@
 --                           4096 rows each, so that tasks are found in the order they were accepted in
 -- segments                  sorted set of the segments
 -- lanes                     hash by queue: its priorities, the highest first
+-- queues                    sorted set: these, and perhaps others, by the time when they were used
 -- fresh:PRIORITY:QUEUE      list: rows of tasks that are ready for the first time
 -- back:PRIORITY:QUEUE       sorted set: rows of other ready tasks, by age
 -- count:PLACE               hash by queue: how many tasks are ready (to be claimed), scheduled, parked,
@@ -447,6 +448,9 @@ function law.open_lane(queue_name, priority)
       return
     end
   end
+  if #lanes == 0 then
+    call('ZADD', key('queues'), 'NX', moment.now, queue_name)
+  end
   local kept = {priority}
   for _, each in ipairs(lanes) do
     if
@@ -458,6 +462,51 @@ function law.open_lane(queue_name, priority)
   end
   table.sort(kept, function(one, other) return law.code(one) < law.code(other) end)
   law.save_lanes(queue_name, kept)
+end
+
+local function is_empty(queue_name)
+  for _, place in ipairs(PLACES) do
+    if call('HEXISTS', key('count:' .. place), queue_name) == 1 then
+      return false
+    end
+  end
+  for _, priority in ipairs(law.lanes_of(queue_name)) do -- there may be places of tasks that are gone
+    if call('EXISTS', law.fresh(queue_name, priority), law.back(queue_name, priority)) > 0 then
+      return false
+    end
+  end
+  return true
+end
+
+local QUEUES_KEPT, QUEUES_KEPT_FOR = 1000, 2592000 -- names; seconds
+local SWEPT_QUEUES = 20 -- that one step looks at, besides two for each that it is told of
+
+-- These are used.  Others are forgotten when that was long ago, or there are too many, and nothing waits
+-- in them.
+function acts.name(act)
+  local where, now = key('queues'), moment.now
+  for _, name in ipairs(act[2]) do
+    call('ZADD', where, now, name)
+  end
+  local most = SWEPT_QUEUES + 2 * #act[2]
+  local over = call('ZRANGEBYSCORE', where, '-inf', now - QUEUES_KEPT_FOR, 'LIMIT', 0, most)
+  local surplus = math.min(call('ZCARD', where) - QUEUES_KEPT, most)
+  if surplus > #over then
+    over = call('ZRANGE', where, 0, surplus - 1)
+  end
+  if #over == 0 then
+    return
+  end
+  law.save_counts()
+  for _, name in ipairs(over) do
+    if is_empty(name) then
+      call('ZREM', where, name)
+      call('HDEL', key('lanes'), name)
+      moment.lanes[name], moment.marks.lane = nil, '' -- it is not known any more
+    else
+      call('ZADD', where, now, name)
+    end
+  end
 end
 
 function law.fresh(queue_name, priority)

@@ -52,18 +52,15 @@ end
 function acts.statistics()
   law.save_counts()
   local m, places = moment.marks, {}
-  local queues = call('HKEYS', key('lanes'))
   for _, place in ipairs(PLACES) do
     local counts = call('HGETALL', key('count:' .. place))
     for i = 1, #counts, 2 do
       places[#places + 1] = {counts[i], place, tonumber(counts[i + 1])}
     end
   end
-  for i, queue_name in ipairs(queues) do -- what is leased is counted for all together
-    places[#places + 1] = {queue_name, 'leased', i == 1 and m.leased or 0}
-  end
+  places[#places + 1] = {null, 'leased', m.leased} -- counted for all queues together
   return {
-    places = places, done = m.done, dead = call('ZCARD', key('dead_order')), refused = m.refused,
+    places = places, queues = call('ZRANGE', key('queues'), 0, -1), done = m.done, dead = call('ZCARD', key('dead_order')), refused = m.refused,
     paused = call('SMEMBERS', key('paused')),
   }
 end
