@@ -82,6 +82,13 @@ def find_broker(said: str | None = None) -> Broker:
     module_name, _, attribute = name.partition(":")
     if not module_name:
         raise CommandError(f"{name!r} names no module", *HOW, exit_code=exits.USAGE)
+    if attribute.startswith("/"):
+        raise CommandError(  # the rest may be a password
+            f"{module_name}:/... is neither module:broker nor a URL, which has two slashes: "
+            f"{module_name}://...",
+            *HOW,
+            exit_code=exits.USAGE,
+        )
     module = import_module(module_name, f"the broker {name!r}")
     brokers = {each: value for each, value in vars(module).items() if isinstance(value, Broker)}
     if not attribute and len(brokers) == 1:

@@ -252,6 +252,10 @@ async def test_who_may_not_make_it_is_told_what_to_ask_for(
     server.ask(statement)
     await opens(PostgresStorage(guest, schema=namespace))
     server.ask(f"drop schema {namespace} cascade")
+    server.ask(f"create schema {namespace}")  # of somebody else
+    with pytest.raises(EngineUnavailable, match=r"\(2\) make all of it"):
+        await opens(PostgresStorage(guest, schema=namespace))
+    server.ask(f"drop schema {namespace}")
     await make_by_hand(server, namespace)
     with pytest.raises(EngineUnavailable, match="permission denied"):
         await opens(PostgresStorage(guest, schema=namespace))
@@ -328,7 +332,10 @@ async def test_what_is_wrong_with_a_server_is_said(server: PostgresServer, names
     """With what to do, and without the password."""
     wrong = {
         "postgresql://actorq:secret@127.0.0.1:1/postgres": "refused",
+        "postgresql://actorq:secret@nowhere.invalid/postgres": "does the URL name its host",
         server.url.replace("/postgres", "/nowhere"): "create the database first",
+        server.url.replace("actorq@", "nobody:secret@"): "create the user",
+        server.url + "?sslmode=require": "leave sslmode out",
         server.url + "?options=-c%20default_transaction_read_only%3Don": "takes no writes",
     }
     for url, says in wrong.items():

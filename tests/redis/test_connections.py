@@ -385,8 +385,26 @@ async def test_a_server_that_reads_its_data_is_waited_for() -> None:
 async def test_nobody_there() -> None:
     """Where, and why."""
     port = free_port()
-    with pytest.raises(EngineUnavailable, match=f"no connection to localhost:{port}"):
+    with pytest.raises(EngineUnavailable, match=f"no connection to localhost:{port}.*does it run"):
         await RedisStorage(f"redis://localhost:{port}").open()
+
+
+async def test_a_slip_in_the_url_is_answered_with_how_it_is_written(
+    server: RedisServer, namespace: str
+) -> None:
+    """With or without a password or TLS, a number too high, keys of somebody else."""
+    place = f"127.0.0.1:{server.port}"
+    server.ask("set", f"{{{namespace}}}:meta", "mine")
+    for storage, says in [
+        (RedisStorage(f"redis://:secret@{place}"), "it has no password"),
+        (RedisStorage(f"redis://{place}/99"), "no database of that number"),
+        (RedisStorage(f"rediss://{place}", timeout=0.5), "without TLS it is redis://"),
+        (RedisStorage(f"redis+sentinel://{place}/mine"), "expected sentinels there"),
+        (RedisStorage(f"redis://{place}", namespace=namespace), "take another namespace"),
+    ]:
+        with pytest.raises(EngineUnavailable, match=says) as told:
+            await storage.open()
+        assert "secret" not in str(told.value)
 
 
 # --- what is looked at when it connects ---

@@ -213,12 +213,12 @@ async def _run(connection: TrioConnection, statements: str) -> None:
 
 async def _found(connection: TrioConnection, schema: str) -> tuple[int, str]:
     """The version of the tables, and the law; 0: there are none."""
-    there = await (
-        await connection.execute("select to_regclass(%s) is not null", (f'"{schema}".meta',))
-    ).fetchone()
-    if there is None or not there[0]:
-        return 0, ""
     try:
+        there = await (
+            await connection.execute("select to_regclass(%s) is not null", (f'"{schema}".meta',))
+        ).fetchone()
+        if there is None or not there[0]:
+            return 0, ""
         rows = await (
             await connection.execute(f'select key, value from "{schema}".meta'.encode())
         ).fetchall()

@@ -39,15 +39,37 @@ MEANING: Final = {
     "DENIED": "it lets nobody in from other machines (protected-mode): give it a password, or a user",
     "NOPERM": "the user may not do that: it needs +fcall +function (or +evalsha +script), +@read "
     "+@write +publish +subscribe +pubsub +time, the keys ~{NAMESPACE}:* and the channels &{NAMESPACE}:*",
+    "WRONGTYPE": "a key {NAMESPACE}:... is not what actorq made of it, so somebody else writes there: "
+    "take another namespace, or another database",
     "MOVED": "it is a node of a cluster: write redis+cluster:// in the URL",
     "ACTORQ-FORMAT": "its data are those of another version of actorq: let that one work them off "
     "first, or take another namespace",
 }
 
 
+#: By words in a text that begins with "ERR", as most do.
+SAID: Final = {
+    "without any password configured": "it has no password: leave that out of the URL, or give its "
+    "user, too: redis://user:password@host/0",
+    "DB index is out of range": "it has no database of that number (its setting `databases`: 16, which "
+    "is 0 to 15, unless told); a namespace keeps queues apart, too",
+    "Bad data format": "a key {NAMESPACE}:... is not what actorq made of it: somebody else has written "
+    "there, and until that is mended nobody gets past it; see the page on Redis, looking inside",
+    "max number of clients": "it has no connection left (its setting `maxclients`)",
+}
+
+
+def meaning_of(said: ServerSaid) -> str | None:
+    """What it means, and what to do, where that is known."""
+    meaning = MEANING.get(said.code)
+    if meaning is None:
+        meaning = next((text for words, text in SAID.items() if words in str(said)), None)
+    return meaning
+
+
 def refused(server: str, namespace: str, said: ServerSaid) -> EngineUnavailable:
     """The server's *no*, with what to do."""
-    meaning = MEANING.get(said.code)
+    meaning = meaning_of(said)
     if meaning is None:
         return EngineUnavailable(f"{server} refused it: {said}")
     meaning = meaning.replace("NAMESPACE", namespace)
