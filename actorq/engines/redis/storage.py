@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
 from itertools import accumulate
 from typing import Any, Final
 
@@ -140,19 +140,9 @@ class RedisStorage(RemoteStorage):
 
     async def information(self) -> ServerInformation:
         """What the server says of itself."""
-        try:
-            link = await self._borrow()
-            try:
-                remarks = await self._remarks(link)
-                server, size = await size_of(link.call)
-            except BaseException:
-                self._drop(link)
-                raise
-        except ServerSaid as said:
-            raise refused(str(self), self.namespace, said) from None
-        except (NotSent, Interrupted) as why:
-            raise EngineUnavailable(f"{self}: {why}") from why
-        self._give_back(link)
+        async with self._lent() as link:
+            remarks = await self._remarks(link)
+            server, size = await size_of(link.call)
         return ServerInformation(str(self), server, size, tuple(remarks))
 
     async def _disconnect(self) -> None:
@@ -304,6 +294,22 @@ class RedisStorage(RemoteStorage):
                 return link
             self._drop(link)
         return await self._dial()
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Link]:
+        """For commands that are no calls of the law; raises `EngineUnavailable`."""
+        try:
+            link = await self._borrow()
+            try:
+                yield link
+            except BaseException:
+                self._drop(link)
+                raise
+        except ServerSaid as said:
+            raise refused(str(self), self.namespace, said) from None
+        except (NotSent, Interrupted) as why:
+            raise EngineUnavailable(f"{self}: {why}") from why
+        self._give_back(link)
 
     def _give_back(self, link: Link) -> None:
         if self._gone or link.closed:
@@ -495,18 +501,8 @@ class RedisStorage(RemoteStorage):
         """Push these words to who listens, or to one peer."""
         channel = self._key(topic if to is None else f"peer:{to}")
         head = self._msgpack.packb([self.peer, list(words)], unicode_errors="surrogatepass")
-        try:
-            link = await self._borrow()
-            try:
-                await link.call(b"PUBLISH", channel, head + bytes(4))
-            except BaseException:
-                self._drop(link)
-                raise
-        except ServerSaid as said:
-            raise refused(str(self), self.namespace, said) from None
-        except (NotSent, Interrupted) as why:
-            raise EngineUnavailable(f"{self}: {why}") from why
-        self._give_back(link)
+        async with self._lent() as link:
+            await link.call(b"PUBLISH", channel, head + bytes(4))
 
     def _key(self, name: str) -> bytes:
         return f"{{{self.namespace}}}:{name}".encode()

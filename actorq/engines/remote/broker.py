@@ -23,6 +23,7 @@ from actorq.actors.broker import Broker
 from actorq.actors.result_backend import ResultBackend
 from actorq.engine import Claim, EngineInDoubt, Step, Store, Unread
 from actorq.engines import sent
+from actorq.engines.counted import statistics_of
 from actorq.engines.remote.acts import Act, Reply, Request, Topic
 from actorq.engines.remote.ends import error_of, reason_of
 from actorq.engines.remote.results import RemoteResultBackend
@@ -181,6 +182,7 @@ class RemoteBroker(Broker):
         reply = await self.storage.call(request, "broker")
         self._install(request, reply)
         if request.named:
+            reply.answers.pop()  # to "name"; nobody but us asked for it
             if len(self._named) > NAMED:
                 self._named.clear()
             self._named |= dict.fromkeys(request.named, trio.current_time())
@@ -295,8 +297,8 @@ class RemoteBroker(Broker):
         await self._call(self._request(now, writes=False))  # whatever comes next finds it out
         reply = self.storage.take_late(doubtful.request, "broker")
         self._doubtful = None
-        answers = () if reply is None else reply.answers
-        for (index, _), answer in zip(doubtful.asked, answers, strict=False):
+        answers = () if reply is None else reply.answers[: len(doubtful.asked)]
+        for (index, _), answer in zip(doubtful.asked, answers, strict=reply is not None):
             step = doubtful.steps[index]
             if isinstance(step, Claim) and answer["claimed"]:
                 back = [
@@ -338,8 +340,7 @@ class RemoteBroker(Broker):
 
     async def _answers(self, prepared: _Prepared, reply: Reply, now: float) -> list[Any]:
         answers: list[Any] = [prepared.refusals.get(i) for i in range(len(prepared.steps))]
-        # after those asked for there may be that of "name"
-        for (index, more), answer in zip(prepared.asked, reply.answers, strict=False):
+        for (index, more), answer in zip(prepared.asked, reply.answers, strict=True):
             step = prepared.steps[index]
             if isinstance(step, Claim):
                 read = partial(self._readable, step, reply, answer, now)
@@ -397,7 +398,7 @@ class RemoteBroker(Broker):
             request = self._request(now)
             request.acts.append(["store", [self._row(request, each) for each in rows], True])
             try:
-                answer, *_ = (await self._call(request)).answers
+                (answer,) = (await self._call(request)).answers
             except EngineUnavailable as why:  # the others' answers must not be lost
                 return why
         if answer is None:
@@ -501,26 +502,13 @@ class RemoteBroker(Broker):
     async def statistics_of_queue(self) -> QueueStatistics:
         """How many tasks are where."""
         found = await self._look(["statistics"])
-        places = dict.fromkeys(("scheduled", "ready", "parked", "limited", "paced", "leased"), 0)
-        queues = dict.fromkeys(found["queues"], 0)
-        for queue, place, n in found["places"]:
-            places[place] += int(n)
-            if queue is not None:
-                queues.setdefault(queue, 0)
-            if place not in ("scheduled", "leased"):
-                queues[queue] += int(n)
-        limited = places["limited"] + places["paced"]
-        return QueueStatistics(
-            scheduled=places["scheduled"],
-            ready=places["ready"] + places["parked"] + limited,
-            parked=places["parked"],
-            limited=limited,
-            leased=places["leased"],
+        return statistics_of(
+            [(queue, place, int(n)) for queue, place, n in found["places"]],
+            known=found["queues"],
             done=int(found["done"]),
             dead=int(found["dead"]),
             refused=int(found["refused"]),
-            queues=queues,
-            paused=frozenset(found["paused"]),
+            paused=found["paused"],
         )
 
     def claimable(self) -> bool:
@@ -696,7 +684,7 @@ class RemoteBroker(Broker):
             ]
             request.acts.append(["replay", listed, same])
             reply = await self._call(request)
-            answer, *_ = reply.answers
+            (answer,) = reply.answers
             if "compare" not in answer:
                 break
             self._compare(rows, reply, answer["compare"])

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from typing import Any, Final, NamedTuple
 
+from actorq.engines.counted import statistics_of
 from actorq.engines.sent import shown
 from actorq.engines.sqlite.queue.moment import Marks, Moment
 from actorq.engines.sqlite.queue.outbox import MOST, Told, after, left_behind
@@ -52,28 +53,11 @@ def _one(connection: sqlite3.Connection, query: str, *arguments: object) -> Any:
 
 def statistics(connection: sqlite3.Connection) -> QueueStatistics:
     """How many tasks are where."""
-    places = dict.fromkeys(("scheduled", "ready", "parked", "limited", "paced", "leased"), 0)
-    queues: dict[str, int] = {}
-    for queue, place, n in connection.execute("select queue, place, n from actorq_counts"):
-        places[place] += n
-        queues.setdefault(queue, 0)
-        if place not in ("scheduled", "leased"):
-            queues[queue] += n
+    counts = connection.execute("select queue, place, n from actorq_counts")
     query = "select done, dead, refused from actorq_marks"
     done, dead, refused = connection.execute(query).fetchone()
-    limited = places["limited"] + places["paced"]
-    return QueueStatistics(
-        scheduled=places["scheduled"],
-        ready=places["ready"] + places["parked"] + limited,
-        parked=places["parked"],
-        limited=limited,
-        leased=places["leased"],
-        done=done,
-        dead=dead,
-        refused=refused,
-        queues=queues,
-        paused=frozenset([q for (q,) in connection.execute("select queue from actorq_paused")]),
-    )
+    paused = [q for (q,) in connection.execute("select queue from actorq_paused")]
+    return statistics_of(counts, done=done, dead=dead, refused=refused, paused=paused)
 
 
 def is_parked(connection: sqlite3.Connection, task_name: str) -> bool:
