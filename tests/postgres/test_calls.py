@@ -19,6 +19,7 @@ from actorq.engines.postgres.storage import PostgresStorage
 from actorq.engines.postgres.trio_connection import TrioConnection
 from actorq.engines.remote.acts import Reply, Topic
 from actorq.errors import EngineUnavailable
+from remote.calls import Cut, check_done_once, cuts
 from servers import PostgresServer, Proxy, Server
 
 from . import here
@@ -29,21 +30,6 @@ pytestmark = pytest.mark.engine
 Through = Callable[[Server], Proxy]
 TASKS: tuple[Topic, ...] = ("tasks",)
 TASKS_AND_RESULTS: tuple[Topic, ...] = ("tasks", "results")
-
-
-async def announce(storage: PostgresStorage) -> Reply:
-    """Something whose repetition would be seen: each is counted."""
-    request = storage.request(
-        [["swap", "a", None, ["v", "{}"], True], ["swap", "a", "v", None, True]]
-    )
-    return await storage.call(request, "schedules")
-
-
-async def announced(storage: PostgresStorage) -> int:
-    """How many there were."""
-    request = storage.request([["changes", None]], writes=False)
-    found: int = (await storage.call(request, "schedules")).answers[0][0]
-    return found // 2
 
 
 def plain(storage: PostgresStorage, count: int, said: str = "") -> Any:
@@ -65,16 +51,9 @@ async def opened(storage: PostgresStorage) -> int:
 
 
 @settings(max_examples=25)
-@given(
-    cuts=st.lists(
-        st.tuples(st.sampled_from(["requests", "replies"]), st.integers(0, 900), st.booleans()),
-        min_size=1,
-        max_size=4,
-    ),
-    calls=st.integers(1, 4),
-)
+@given(some_cuts=cuts(900), calls=st.integers(1, 4))
 def test_a_call_is_done_once_wherever_the_connection_is_cut(
-    cuts: list[tuple[Any, int, bool]], calls: int
+    some_cuts: list[Cut], calls: int
 ) -> None:
     """31: in the request, in the reply, at any byte; in each, or in several one after another."""
 
@@ -82,21 +61,7 @@ def test_a_call_is_done_once_wherever_the_connection_is_cut(
         assert here.server is not None
         with Proxy(here.server.port) as proxy:
             storage = PostgresStorage(here.server.url_at(proxy.port), schema="cut")
-            await storage.open()
-            before = await announced(storage)
-            for way, size, reset in cuts:
-                proxy.cut_after(size, way, reset=reset)
-            sure = 0
-            for _ in range(calls):
-                try:
-                    reply = await announce(storage)
-                except EngineUnavailable:
-                    continue  # certainly not done
-                assert reply.answers == [True, True]
-                sure += 1
-            proxy.spare()
-            assert await announced(storage) == before + sure
-            await storage.close()
+            await check_done_once(storage, proxy, some_cuts, calls)
 
     trio.run(main)
 

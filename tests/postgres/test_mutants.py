@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from actorq.engines.postgres import migrations
 from actorq.engines.postgres.broker import PostgresBroker
-from actorq.testing import BrokerContract
-from actorq.testing.contracts.contract import run_contract
+from remote.mutants import Mutant, Quick, check_caught
 
 from .here import storage_in
 
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
-
-
-class Mutant(NamedTuple):
-    """A change of one place in one file of the law."""
-
-    promise: int
-    breaks: str
-    file: str
-    before: str
-    after: str
 
 
 MUTANTS = [
@@ -101,27 +89,9 @@ MUTANTS = [
 ]
 
 
-class Quick(BrokerContract):
-    """As little as shows it."""
-
-    max_examples = 5
-    limit = 10.0
-
-    def kill(self, broker: object) -> None:
-        """Its connections are gone."""
-        assert isinstance(broker, PostgresBroker)
-        broker.storage.die()
-
-
 def made(folder: Path) -> PostgresBroker:
     """In the schema that stands for the folder."""
     return PostgresBroker(storage=storage_in(folder))
-
-
-class Right(Quick):
-    """On the law as it is."""
-
-    factory = made
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.breaks)
@@ -138,8 +108,4 @@ def test_every_mutant_of_the_law_is_caught(mutant: Mutant, monkeypatch: pytest.M
     monkeypatch.setattr(migrations, "_text", mutated)
     monkeypatch.setattr(migrations, "law_of", migrations.law_of.__wrapped__)
     monkeypatch.setattr(migrations, "law_id", lambda: f"mutant {MUTANTS.index(mutant)}")
-    failure = next(run_contract(Quick, made, promise=mutant.promise), None)
-    assert failure is not None, f"nothing noticed: {mutant.breaks}"
-    assert mutant.promise in failure.promises
-    monkeypatch.undo()
-    getattr(Right(), failure.test)()  # or the mutant might be caught by anything
+    check_caught(mutant, Quick, made, monkeypatch)

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from actorq.engines.redis import storage as redis_storage
 from actorq.engines.redis.link import Link
 from actorq.engines.redis.storage import RedisStorage
-from actorq.engines.remote.acts import Reply
 from actorq.engines.remote.storage import CARRIED, Interrupted
 from actorq.errors import EngineUnavailable
+from remote.calls import Cut, announce, announced, check_done_once, cuts
 from servers import Proxy, RedisServer, Server
 
 from .here import servers
@@ -26,54 +26,18 @@ pytestmark = pytest.mark.engine
 Through = Callable[[Server], Proxy]
 
 
-async def announce(storage: RedisStorage) -> Reply:
-    """Something whose repetition would be seen: each is counted."""
-    request = storage.request(
-        [["swap", "a", None, ["v", "{}"], True], ["swap", "a", "v", None, True]]
-    )
-    return await storage.call(request, "schedules")
-
-
-async def announced(storage: RedisStorage) -> int:
-    """How many there were."""
-    request = storage.request([["changes", None]], writes=False)
-    found: int = (await storage.call(request, "schedules")).answers[0][0]
-    return found // 2
-
-
 @settings(max_examples=25)
-@given(
-    cuts=st.lists(
-        st.tuples(st.sampled_from(["requests", "replies"]), st.integers(0, 700), st.booleans()),
-        min_size=1,
-        max_size=4,
-    ),
-    calls=st.integers(1, 4),
-)
+@given(some_cuts=cuts(700), calls=st.integers(1, 4))
 def test_a_call_is_done_once_wherever_the_connection_is_cut(
-    cuts: list[tuple[Any, int, bool]], calls: int
+    some_cuts: list[Cut], calls: int
 ) -> None:
-    """In the request, in the reply, at any byte; in each, or in several one after another."""
+    """31: in the request, in the reply, at any byte; in each, or in several one after another."""
 
     async def main() -> None:
         port = int(servers[-1].rpartition(":")[2].partition("/")[0])
         with Proxy(port) as proxy:
             storage = RedisStorage(f"redis://127.0.0.1:{proxy.port}/0", namespace="cut")
-            await storage.open()
-            before = await announced(storage)
-            for way, size, reset in cuts:
-                proxy.cut_after(size, way, reset=reset)
-            sure = 0
-            for _ in range(calls):
-                try:
-                    reply = await announce(storage)
-                except EngineUnavailable:
-                    continue  # certainly not done
-                assert reply.answers == [True, True]
-                sure += 1
-            proxy.spare()
-            assert await announced(storage) == before + sure
-            await storage.close()
+            await check_done_once(storage, proxy, some_cuts, calls)
 
     trio.run(main)
 

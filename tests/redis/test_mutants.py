@@ -4,30 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from actorq.engines.redis import law as texts
 from actorq.engines.redis.broker import RedisBroker
 from actorq.engines.redis.storage import RedisStorage
-from actorq.testing import BrokerContract
-from actorq.testing.contracts.contract import run_contract
+from remote.mutants import Mutant, Quick, check_caught
 
 from .here import storage_of
 
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
-
-
-class Mutant(NamedTuple):
-    """A change of one place in one file of the law."""
-
-    promise: int
-    breaks: str
-    file: str
-    before: str
-    after: str
 
 
 MUTANTS = [
@@ -139,18 +128,6 @@ MUTANTS = [
 ]
 
 
-class Quick(BrokerContract):
-    """As little as shows it."""
-
-    max_examples = 5
-    limit = 10.0
-
-    def kill(self, broker: object) -> None:
-        """Its connections are gone."""
-        assert isinstance(broker, RedisBroker)
-        broker.storage.die()
-
-
 def made(folder: Path) -> RedisBroker:
     """In the namespace that stands for the folder."""
     return RedisBroker(storage=storage_of(folder))
@@ -180,12 +157,6 @@ def with_law(law: texts.Law) -> object:
     return patched
 
 
-class Right(Quick):
-    """On the law as it is."""
-
-    factory = made
-
-
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.breaks)
 def test_every_mutant_of_the_law_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     """A contract that lets one pass would let a slip in the Lua pass."""
@@ -196,9 +167,4 @@ def test_every_mutant_of_the_law_is_caught(mutant: Mutant, monkeypatch: pytest.M
     name = f"{right.careful}_mutant_{MUTANTS.index(mutant)}"
     law = texts.Law(broken.replace(right.careful, name), name, f"{name}_anyway", "", "")
     monkeypatch.setattr(RedisStorage, "__init__", with_law(law))
-
-    failure = next(run_contract(Quick, made, promise=mutant.promise), None)
-    assert failure is not None, f"nothing noticed: {mutant.breaks}"
-    assert mutant.promise in failure.promises
-    monkeypatch.undo()
-    getattr(Right(), failure.test)()  # or the mutant might be caught by anything
+    check_caught(mutant, Quick, made, monkeypatch)

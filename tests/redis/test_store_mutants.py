@@ -10,12 +10,13 @@ from actorq.engines.redis import law as texts
 from actorq.engines.redis.results import RedisResultBackend
 from actorq.engines.redis.schedules import RedisScheduleSource
 from actorq.engines.redis.storage import RedisStorage
-from actorq.testing.contracts.contract import run_contract
+from actorq.testing.contracts.contract import Contract
 from actorq.testing.contracts.results import ResultBackendContract
 from actorq.testing.contracts.schedules import ScheduleSourceContract
+from remote.mutants import Mutant, check_caught
 
 from .here import storage_of
-from .test_mutants import Mutant, _close_what_was_broken_off, with_law
+from .test_mutants import _close_what_was_broken_off, with_law
 
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -76,7 +77,6 @@ class QuickResults(ResultBackendContract):
 
     max_examples = 10
     limit = 10.0
-    factory = results_in
 
 
 class QuickSchedules(ScheduleSourceContract):
@@ -84,7 +84,6 @@ class QuickSchedules(ScheduleSourceContract):
 
     max_examples = 10
     limit = 10.0
-    factory = schedules_in
 
 
 @pytest.mark.parametrize("mutant", [*RESULTS, *SCHEDULES], ids=lambda mutant: mutant.breaks)
@@ -96,11 +95,7 @@ def test_every_mutant_is_caught(mutant: Mutant, monkeypatch: pytest.MonkeyPatch)
     name = f"{right.careful}_mutant_{mutant.file}_{text.index(mutant.before)}"
     broken = right.library.replace(mutant.before, mutant.after).replace(right.careful, name)
     law = texts.Law(broken, name, f"{name}_anyway", "", "")
-    quick = QuickResults if mutant in RESULTS else QuickSchedules
+    contract: type[Contract] = QuickResults if mutant in RESULTS else QuickSchedules
     factory = results_in if mutant in RESULTS else schedules_in
     monkeypatch.setattr(RedisStorage, "__init__", with_law(law))
-
-    failure = next(run_contract(quick, factory, promise=mutant.promise), None)
-    assert failure is not None, f"nothing noticed: {mutant.breaks}"
-    monkeypatch.undo()
-    getattr(quick(), failure.test)()  # or the mutant might be caught by anything
+    check_caught(mutant, contract, factory, monkeypatch)
