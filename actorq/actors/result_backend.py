@@ -219,6 +219,7 @@ class ResultBackend(Actor[ResultMessage]):
     #: each: `set_results` is told of both.  Else this object remembers, which another process cannot.
     keeps_terms: bool = False
     _desk: Desk
+    _has_no_news = False  #: since a try that failed, which was said
     _changed = False  #: a `_Changed` is on its way
     _changes = 0  #: how often `listen` has said so
     _looked = -1  #: how often it had when `news` was asked last
@@ -501,13 +502,18 @@ class ResultBackend(Actor[ResultMessage]):
         try:
             news = await self.news(desk.waiters.keys(), desk.readers.keys())
         except Exception as failure:
-            # that the engine is unavailable says all; a stack each time would hide it
-            stack = None if isinstance(failure, EngineUnavailable) else failure
             said = f"{type(self).__name__} cannot say what is new; asking again: {failure}"
-            log.exception("%s", said, exc_info=stack)
+            if not isinstance(failure, EngineUnavailable):
+                log.exception("%s", said)
+            elif not self._has_no_news:  # a stack would hide what it says, and a line for each try
+                log.error("%s (which is not said again until it works)", said)  # noqa: TRY400
+                self._has_no_news = True
             self._changed = True  # the word of it was heard: nobody says it again
             self.set_timer("changed", LOOK_PAUSE, _Changed())  # type: ignore[arg-type]
             return
+        if self._has_no_news:
+            self._has_no_news = False
+            log.info("%s says what is new again", type(self).__name__)
         for task_id, progress in news.progress:
             desk.log_of(task_id).look = self._looked
             self._push(task_id, progress)

@@ -33,7 +33,8 @@ HOW: Final = (
     "say which broker: module:broker, where `from module import broker` would find it;",
     f"with --broker, in the environment as {VARIABLE}, or in pyproject.toml:",
     '    [tool.actorq]\n    broker = "module:broker"',
-    "to look into a queue its URL will do, too: sqlite:///queue.db",
+    "to look into a queue its URL will do, too: sqlite:///queue.db, redis://host:6379/0, "
+    "postgresql://host/database",
 )
 
 

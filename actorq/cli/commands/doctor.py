@@ -77,7 +77,7 @@ def _broker(said: str | None, findings: list[Finding]) -> Broker | None:
         name = broker_name(said)
         found = find_broker(said)
     except CommandError as error:
-        advice = "; ".join(" ".join(line.split()) for line in error.advice)
+        advice = "; ".join(" ".join(line.split()).rstrip(";:") for line in error.advice)
         findings.append(Finding("broker", PROBLEM, error.message, advice))
         return None
     kind = a(type(found).__name__)
