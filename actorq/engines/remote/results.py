@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import attrs
@@ -167,8 +168,10 @@ class RemoteResultBackend(ResultBackend):
         """These are about to be enqueued, under new ids: from now on a result of theirs is heard of."""
         expected = self._expected
         expected.update(dict.fromkeys(task_ids))
-        while len(expected) > TOUCHED_KEPT:
-            del expected[next(iter(expected))]
+        # many at once: the first of a dict is looked for behind all that were taken out before it
+        if len(expected) > TOUCHED_KEPT + TOUCHED_KEPT // 4:
+            for old in list(islice(expected, len(expected) - TOUCHED_KEPT)):
+                del expected[old]
 
     def note_told(self, task_ids: Iterable[str]) -> None:
         """Something of these may be there now."""
