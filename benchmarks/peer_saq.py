@@ -42,6 +42,10 @@ settings = {
 recovery = settings | {"timers": {"sweep": 5}}
 
 
+#: Seconds after which a result that did not come is not waited for any more.
+MISSED = 5.0
+
+
 class Saq(adapters.OnRedis, adapters.Awaiting):
     """Jobs by name; no call for many."""
 
@@ -80,7 +84,9 @@ class Saq(adapters.OnRedis, adapters.Awaiting):
         if self.setting == "best":
             await self.result(client, await self.enqueue(client))
         else:
-            await client.apply("noop")
+            # now and then it misses the end, and waits for ever: that trip took as long as this
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(client.apply("noop"), MISSED)
 
     def stored(self) -> int:
         return self.accepted - self.redis.count("ZCARD", "saq:default:incomplete")

@@ -465,7 +465,8 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         try:
             return await self._ask(group)  # on its way before the other task begins
         finally:
-            await told.wait()
+            if not told.is_set():  # else a checkpoint: jobs would run, and the server would wait
+                await told.wait()
 
     async def _tell_aside(self, arrived: Arrived, told: trio.Event) -> None:
         await self._tell(arrived)

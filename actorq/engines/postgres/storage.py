@@ -156,9 +156,7 @@ class PostgresStorage(RemoteStorage):
             calling = self._calling
             if calling is not None:
                 with suppress(psycopg.Error, NotSent):
-                    if not _is_alive(
-                        calling
-                    ):  # the end came while it was asked something
+                    if not _is_alive(calling):  # the end came while it was asked something
                         calling = self._calling = await self._open_one()
                     for table in ("calls", "presence"):
                         leaving = f'delete from "{self.schema}".{table} where peer = %s'

@@ -109,7 +109,12 @@ class RemoteBroker(Broker):
         self._unreadable: list[tuple[int, Fence, Exception]] = []  #: leased, and not buried yet
 
     def stores_results_of(self, backend: ResultBackend) -> bool:
-        """If it keeps them on the same server: then a result and the end of its task are one step."""
+        """If it keeps them on the same server: then a result and the end of its task are one step.
+
+        Or if it keeps none: then there is nothing to store.
+        """
+        if not backend.keeps_results:
+            return True
         return isinstance(backend, RemoteResultBackend) and backend.storage is self.storage
 
     # --- its life ---
@@ -425,7 +430,7 @@ class RemoteBroker(Broker):
         failures: list[Exception | None] = []
         for fence, ending, delay, reason, error, then, outcome, early in settlements:
             result = None
-            if outcome is not None:
+            if outcome is not None and self._backend() is not None:
                 try:
                     result = _result(request, row_of(outcome, self.wire))
                 except Exception as failure:  # noqa: BLE001 - this settlement's verdict
