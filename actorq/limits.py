@@ -48,6 +48,8 @@ def check_key(value: Key) -> Key:
 def _limit(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise OptionError(f"a limit is a whole number >= 1; got {value!r}")
+    if value >= 1 << 63:  # what a database's integer holds
+        raise OptionError(f"a limit is a whole number of at most 64 bits; got {value!r}")
     return value
 
 

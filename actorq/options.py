@@ -70,6 +70,8 @@ class Options(TypedDict, total=False):
 
 
 DEFAULT_QUEUE = "default"
+#: What a database's integer holds.
+MOST_DELIVERIES = (1 << 63) - 1
 NO_RETRIES = RetryPolicy()
 _NO_LABELS: Mapping[str, Any] = {}
 
@@ -126,7 +128,7 @@ class TaskOptions:
         """Deliveries after which a task whose workers die is dead-lettered (promise 29)."""
         if self.deliveries is not None:
             return self.deliveries
-        return self.retry_policy.retries + 10
+        return min(self.retry_policy.retries + 10, MOST_DELIVERIES)
 
     def updated(self, options: Mapping[str, Any], *, where: str) -> TaskOptions:
         """These options with *options* in their place; *where* names the call for errors."""
@@ -352,7 +354,7 @@ def _max_deliveries(value: object) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise OptionError(f"max_deliveries expects a whole number >= 1; got {value!r}")
-    if value >= 1 << 63:  # as with priority
+    if value > MOST_DELIVERIES:  # as with priority
         raise OptionError(
             f"max_deliveries expects a whole number of at most 64 bits; got {value!r}"
         )

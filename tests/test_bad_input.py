@@ -313,6 +313,8 @@ NAIVE = datetime(2030, 1, 1)
         ({"priority": 1.0}, "got 1.0"),
         ({"queue": "\ud800"}, "queue expects characters that UTF-8 can write"),
         ({"max_deliveries": 1 << 63}, "max_deliveries expects a whole number of at most 64 bits"),
+        ({"concurrency": 1 << 63}, "a limit is a whole number of at most 64 bits; got 9223"),
+        ({"rate": f"{1 << 63}/s"}, "a limit is a whole number of at most 64 bits; got 9223"),
         ({"labels": ["a"]}, "labels expects a mapping with string keys"),
         ({"labels": {1: 2}}, "string keys"),
         ({"labels": {"a": Opaque()}}, "labels travel as JSON"),

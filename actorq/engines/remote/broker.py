@@ -6,6 +6,7 @@ answered what is asked without waiting.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
@@ -70,6 +71,8 @@ NAMED_FOR: Final = 3600.0
 NAMED: Final = 1_000
 #: Whole numbers below are exact everywhere; Lua has no others.
 EXACT: Final = 1 << 53
+#: Bytes of a key, of a limit or a unique call, that is kept as it is.
+LONGEST_KEY: Final = 512
 #: Seconds by which clocks may differ before times are translated: what NTP leaves is nobody's business.
 SKEW: Final = 1.0
 
@@ -400,6 +403,8 @@ class RemoteBroker(Broker):
                 self._compare(rows, reply, answer["compare"])
             except DuplicateTaskId as refusal:
                 return refusal
+            if len(answer["compare"]) == len({each.task_id for each in rows}):
+                return None  # all are there already
             request = self._request(now)
             request.acts.append(["store", [self._row(request, each) for each in rows], True])
             try:
@@ -766,11 +771,25 @@ def _plain(bounds: Bounds) -> list[Any]:
     return [
         None
         if unique is None
-        else [unique.key, unique.on_conflict.value, unique.until.value, unique.seconds],
-        [list(permit) for permit in bounds.permits],
-        [list(pace) for pace in bounds.paces],
+        else [_short(unique.key), unique.on_conflict.value, unique.until.value, unique.seconds],
+        [[_short(key), *limit] for key, *limit in bounds.permits],
+        [
+            [_short(key), min(starts, EXACT), period, smooth]
+            for key, starts, period, smooth in bounds.paces
+        ],
         list(bounds.chain),
     ]
+
+
+def _short(key: str) -> str:
+    """A key that an index of a database can hold: it is made of arguments, and may be of any length.
+
+    One that it refused would be refused at each claim again, and nobody would get any work.
+    """
+    data = key.encode("utf-8", "surrogatepass")
+    if len(data) <= LONGEST_KEY:
+        return key
+    return f"{key[:100]}... {hashlib.blake2b(data, digest_size=16).hexdigest()}"
 
 
 def _listed(weights: tuple[float, ...] | None) -> list[float] | None:
