@@ -24,6 +24,7 @@ from actorq.errors import (
     EnqueueUncertain,
     MiddlewareError,
 )
+from actorq.protocol import Locate
 from servers.postgres import PostgresServer
 
 from . import here
@@ -415,3 +416,46 @@ def test_a_middleware_that_waits_is_refused(server: PostgresServer, namespace: s
     with pytest.raises(MiddlewareError, match="pre_send"), broker.transaction() as tx:
         tx.enqueue(ship, 1)
     assert enqueued(namespace) == []
+
+
+# --- much of it ---
+
+
+async def test_what_is_committed_is_known_before_it_is_accepted(
+    broker: PostgresBroker, own: psycopg.Connection[Any], namespace: str
+) -> None:
+    """43: who waits for it is not told that there is none; a step accepts only some of many."""
+    broker.enqueue_in(own, ship, 0)
+    own.execute(
+        f"insert into {namespace}.inbox (sent, body) select jsonb_set(i.sent, '{{0}}', "
+        f"to_jsonb('copy ' || n)), i.body from {namespace}.inbox i, generate_series(1, 9000) n".encode()
+    )
+    last = broker.enqueue_in(own, ship, 1)
+    chain = broker.enqueue_in(own, ship | pack, 1)
+    own.commit()
+    async with actorq.open_system(broker, role="client") as system:
+        ask = system.wiring.broker.ask
+        assert await ask(Locate(chain)) == await ask(Locate(last)) == "pending"
+        assert await ask(Locate("another")) == "unknown"
+
+
+@actorq.task(name="weigh")
+async def weigh(parcel: str) -> int:
+    """In bytes."""
+    return len(parcel)
+
+
+async def test_a_transaction_may_enqueue_more_than_one_step_can_accept(
+    server: PostgresServer, namespace: str, own: psycopg.Connection[Any]
+) -> None:
+    """42: 50 MB of arguments hold up nobody; what one step did not finish was begun for ever."""
+    broker = PostgresBroker(server.url, schema=namespace, timeout=4.0).register(weigh)
+    for _ in range(500):
+        broker.enqueue_in(own, weigh, "x" * 100_000)
+    own.commit()
+    async with actorq.open_system(broker, role="client") as system:
+        while (counts := await system.queue_statistics()).ready < 500:
+            assert enqueued(namespace)  # each look accepts some
+        assert counts.ready == 500
+        (first, *_) = await system.queued_tasks(limit=500)
+        assert first.message.args == ("x" * 100_000,)

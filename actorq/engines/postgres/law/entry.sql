@@ -320,33 +320,32 @@ $$;
 create or replace function actorq.admit_inbox(m actorq.moment) returns void
 language plpgsql as $$
 declare
-    plain jsonb := '[]';
-    bounded jsonb := '[]';
-    bodies bytea := '';
-    entry record;
+    plain jsonb;
+    bounded jsonb;
+    bodies bytea;
     s jsonb;
     r record;
     e actorq.tasks;
     ending jsonb;
 begin
-    for entry in
-        with first as (
-            delete from actorq.inbox where seq in (select i.seq from actorq.inbox i order by i.seq limit 500)
-            returning seq, sent, body
-        )
-        select sent, body from first order by seq
-    loop
-        if entry.body is not null then
-            entry.sent := jsonb_set(entry.sent, '{1}', to_jsonb(
-                length(bodies)::bigint << 31 | length(entry.body)));
-            bodies := bodies || entry.body;
-        end if;
-        if entry.sent ->> 9 is null then
-            plain := plain || jsonb_build_array(entry.sent);
-        else
-            bounded := bounded || jsonb_build_array(entry.sent);
-        end if;
-    end loop;
+    -- as many as one step can do: who takes too long is ended, and would try the same again and again
+    with heads as (
+        select i.seq, sum(coalesce(octet_length(i.body), 0)) over (order by i.seq)
+            - coalesce(octet_length(i.body), 0) as place
+        from (select x.seq, x.body from actorq.inbox x order by x.seq limit 500) i
+    ), first as (
+        delete from actorq.inbox i where i.seq = any(array(
+            select h.seq from heads h where h.place < 16777216))
+        returning i.seq, i.sent, i.body
+    ), placed as (
+        select f.seq, f.body, f.sent ->> 9 is null as plain, case when f.body is null then f.sent
+            else jsonb_set(f.sent, '{1}', to_jsonb(h.place << 31 | octet_length(f.body))) end as sent
+        from first f join heads h on h.seq = f.seq
+    )
+    select coalesce(string_agg(p.body, '' order by p.seq), ''),
+        coalesce(jsonb_agg(p.sent order by p.seq) filter (where p.plain), '[]'),
+        coalesce(jsonb_agg(p.sent order by p.seq) filter (where not p.plain), '[]')
+    into bodies, plain, bounded from placed p;
     perform actorq.name_queues(m, array(
         select distinct v ->> 4 from jsonb_array_elements(plain || bounded) v order by 1));
     if plain <> '[]' then

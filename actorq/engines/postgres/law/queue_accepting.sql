@@ -102,7 +102,8 @@ language sql immutable as $$
     select coalesce(bounds->0->>1 = 'debounce', false)
 $$;
 
--- Accept all, or none, alone: as "store" answers.
+-- Accept all, or none, alone: as "store" answers.  What grows with the batch is looked at as a whole: a
+-- list that grows one by one is copied each time, and of ten thousand calls that is too much.
 create or replace function actorq.accept(
     m actorq.moment, sents jsonb, same boolean, given bytea, inout taken bytea[],
     out answer jsonb
@@ -110,79 +111,110 @@ create or replace function actorq.accept(
 declare
     ids text[] := array(select s->>0 from jsonb_array_elements(sents) s);
     known jsonb := actorq.known_from(ids);
-    e record;
-    s jsonb;
-    holder text;
-    seen text[] := '{}';
-    takes jsonb := '{}';
-    stand_ins jsonb := '{}';
-    differing jsonb := '[]';
+    differing jsonb;
+    bodies bytea[];
+    fresh jsonb;
+    conflicts jsonb;
+    stand_ins jsonb;
 begin
     if known <> '{}' and not coalesce(same, false) then
-        for e in
-            select t.task_id, t.body, t.said, t.alias, t.name
+        select
+            jsonb_agg(jsonb_build_array(
+                f.task_id, case when f.body is not null then cardinality(taken) + f.place - 1 end,
+                f.said, f.alias, f.name) order by f.n),
+            array_agg(f.body order by f.n) filter (where f.body is not null)
+        into differing, bodies
+        from (
+            select x.n, t.task_id, t.body, t.said, t.alias, t.name,
+                count(*) filter (where t.body is not null) over (order by x.n) as place
             from jsonb_array_elements(sents) with ordinality x(v, n)
             join actorq.tasks t on t.task_id = x.v->>0
             where not actorq.may_change(t.bounds) and (
                 t.body is distinct from actorq.cut(given, (x.v->>1)::bigint)
                 or t.said is distinct from x.v->>2)
-            order by x.n
-        loop
-            differing := differing || jsonb_build_array(jsonb_build_array(
-                e.task_id, case when e.body is not null then cardinality(taken) end,
-                e.said, e.alias, e.name));
-            if e.body is not null then
-                taken := taken || e.body;
-            end if;
-        end loop;
-        if differing <> '[]' then
+        ) f;
+        if differing is not null then
+            taken := taken || coalesce(bodies, '{}');
             answer := jsonb_build_object('compare', differing);
             return;
         end if;
     end if;
+    -- each id once, if it is not known
+    select coalesce(jsonb_agg(f.v order by f.n), '[]') into fresh from (
+        select distinct on (x.v->>0) x.v, x.n
+        from jsonb_array_elements(sents) with ordinality x(v, n)
+        where not known ? (x.v->>0) order by x.v->>0, x.n
+    ) f;
+    answer := 'null';
     if not jsonb_path_exists(sents, '$[*][9][0] ? (@ != null)') then
-        select coalesce(jsonb_agg(f.v order by f.n), '[]') into sents from (
-            select distinct on (x.v->>0) x.v, x.n
-            from jsonb_array_elements(sents) with ordinality x(v, n)
-            where not known ? (x.v->>0) order by x.v->>0, x.n
-        ) f;
-        perform actorq.take_in(m, sents, given);
-        answer := 'null';
+        perform actorq.take_in(m, fresh, given);
         return;
     end if;
+    conflicts := actorq.key_conflicts(fresh, m.now);
     -- refused before anything of it is stored
-    for s in select v from jsonb_array_elements(sents) v loop
-        if jsonb_typeof(s->9->0) = 'array' and not (s->>0) = any(seen) and not known ? (s->>0)
-            and not exists (select 1 from actorq.steps where task_id = s->>0)
-        then
-            holder := coalesce(takes->>(s->9->0->>0), actorq.key_holder(s->9->0->>0, m.now));
-            if holder is null then
-                takes := takes || jsonb_build_object(s->9->0->>0, s->0);
-            elsif s->9->0->>1 = 'reject' then
-                answer := jsonb_build_object('refused', jsonb_build_array(holder, s->9->0->>0));
-                return;
-            end if;
-        end if;
-        seen := seen || (s->>0);
-    end loop;
-    for s in select v from jsonb_array_elements(sents) v loop
-        continue when known ? (s->>0) or stand_ins ? (s->>0);
-        known := known || jsonb_build_object(s->>0, 'live');
+    select jsonb_build_object('refused', jsonb_build_array(c->1, c->2)) into answer
+    from jsonb_array_elements(conflicts) with ordinality x(c, n)
+    where c->>3 = 'reject' and not exists (select 1 from actorq.steps where task_id = c->>0)
+    order by n limit 1;
+    if found then return; end if;
+    if exists (select 1 from jsonb_array_elements(conflicts) c where c->>3 <> 'return') then
+        stand_ins := actorq.accept_in_turn(m, fresh, given);
+    else
+        select coalesce(jsonb_object_agg(c->>0, c->1), '{}') into stand_ins
+        from jsonb_array_elements(conflicts) c;
+        select coalesce(jsonb_agg(x.v order by x.n), '[]') into fresh
+        from jsonb_array_elements(fresh) with ordinality x(v, n) where not stand_ins ? (x.v->>0);
+        perform actorq.keys_take(fresh, m.now);
+        perform actorq.take_in(m, fresh, given);
+    end if;
+    answer := 'null';
+    if stand_ins <> '{}' then
+        select jsonb_build_object('ids', jsonb_agg(coalesce(stand_ins->(i.id), to_jsonb(i.id)) order by i.n))
+        into answer from unnest(ids) with ordinality i(id, n);
+    end if;
+end $$;
+
+-- Of calls that are new, those whose key is taken, by another or by one before them: [id, who has it, key,
+-- on_conflict]...
+create or replace function actorq.key_conflicts(fresh jsonb, now double precision) returns jsonb
+language plpgsql stable as $$
+begin
+    return (
+        select coalesce(jsonb_agg(
+            jsonb_build_array(c.id, coalesce(c.holder, c.first), c.key, c.how) order by c.n), '[]')
+        from (
+            select x.n, x.v->>0 as id, x.v->9->0->>0 as key, x.v->9->0->>1 as how, k.task_id as holder,
+                first_value(x.v->>0) over its as first, row_number() over its as place
+            from jsonb_array_elements(fresh) with ordinality x(v, n)
+            left join actorq.keys k
+                on k.key = x.v->9->0->>0 and (k.until is null or k.until > now)
+            where jsonb_typeof(x.v->9->0) = 'array'
+            window its as (partition by x.v->9->0->>0 order by x.n)
+        ) c where c.holder is not null or c.place > 1);
+end $$;
+
+-- One after the other, where one may take another's place: who stands for whom.
+create or replace function actorq.accept_in_turn(m actorq.moment, fresh jsonb, given bytea)
+returns jsonb language plpgsql as $$
+declare
+    s jsonb;
+    holder text;
+    theirs text[] := '{}';
+    holders text[] := '{}';
+begin
+    for s in select v from jsonb_array_elements(fresh) v loop
         if jsonb_typeof(s->9->0) = 'array' then
             holder := actorq.key_resolve(m, s, given);
             if holder is not null then
-                stand_ins := stand_ins || jsonb_build_object(s->>0, holder);
+                theirs[cardinality(theirs) + 1] := s->>0;
+                holders[cardinality(holders) + 1] := holder;
                 continue;
             end if;
         end if;
         perform actorq.take_in(m, jsonb_build_array(s), given);
     end loop;
-    if stand_ins = '{}' then
-        answer := 'null';
-    else
-        select jsonb_build_object('ids', jsonb_agg(coalesce(stand_ins->(i.id), to_jsonb(i.id)) order by i.n))
-        into answer from unnest(ids) with ordinality i(id, n);
-    end if;
+    return (
+        select coalesce(jsonb_object_agg(x.id, x.holder), '{}') from unnest(theirs, holders) x(id, holder));
 end $$;
 
 -- These are new: in they go, and what comes after them waits for them.
@@ -210,14 +242,25 @@ end $$;
 
 create or replace function actorq.key_take(u jsonb, task text, now double precision) returns void
 language plpgsql as $$
-declare
-    its_until double precision := now + (u->>3)::double precision;
 begin
-    if its_until is not null then -- some of those whose time is over, more than come
+    perform actorq.keys_take(jsonb_build_array(
+        jsonb_build_array(task, null, null, null, null, null, null, null, null, jsonb_build_array(u))), now);
+end $$;
+
+-- The keys of these calls, each another one, are theirs.
+create or replace function actorq.keys_take(fresh jsonb, now double precision) returns void
+language plpgsql as $$
+declare
+    timed integer;
+begin
+    select count(*) into timed from jsonb_array_elements(fresh) v where v->9->0->>3 is not null;
+    if timed > 0 then -- some of those whose time is over, more than come
         delete from actorq.keys where key = any(array(
-            select key from actorq.keys where until <= now order by until limit 4));
+            select key from actorq.keys where until <= now order by until limit 4 * timed));
     end if;
-    insert into actorq.keys (key, task_id, until) values (u->>0, task, its_until)
+    insert into actorq.keys (key, task_id, until)
+    select v->9->0->>0, v->>0, now + (v->9->0->>3)::double precision
+    from jsonb_array_elements(fresh) v where jsonb_typeof(v->9->0) = 'array'
     on conflict (key) do update set task_id = excluded.task_id, until = excluded.until;
 end $$;
 

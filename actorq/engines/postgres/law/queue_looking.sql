@@ -32,6 +32,9 @@ begin
         (select 'done' from actorq.ended e where e.task_id = act->>1),
         (select case when s.ending is null then 'pending' when s.ending = 'dead' then 'dead'
             else 'done' end from actorq.steps s where s.task_id = act->>1),
+        -- committed with a transaction, and not accepted yet; looked for where it is nowhere else
+        (select 'pending' from actorq.inbox i
+            where i.sent->>0 = act->>1 or i.sent->9->3 ? (act->>1) limit 1),
         'unknown')));
 end $$;
 

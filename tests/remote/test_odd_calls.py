@@ -1,0 +1,122 @@
+"""Calls that are unlike most, on real servers: nobody else is hurt by them (promise 42)."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+
+import actorq
+from actorq import Concurrency, Rate, Unique
+from actorq.engines.remote.broker import RemoteBroker
+
+
+pytestmark = pytest.mark.engine
+
+#: More than an index of a database holds, and nothing that it could pack smaller.
+LONG = secrets.token_hex(4000)
+#: What people write for "no limit".
+ENDLESS = sys.maxsize
+
+
+@pytest.fixture(params=["redis", "postgres"])
+def broker(request: pytest.FixtureRequest, namespace: str) -> RemoteBroker:
+    """An empty queue; nothing is found by looking."""
+    server = request.getfixturevalue(f"{request.param}_server")
+    name = "namespace" if request.param == "redis" else "schema"
+    broker = actorq.broker_from_url(f"{server.url}?{name}={namespace}&recheck=30")
+    assert isinstance(broker, RemoteBroker)
+    return broker
+
+
+@actorq.task(name="plain")
+async def plain(x: int) -> int:
+    """Give it back."""
+    return x
+
+
+@actorq.task(name="length")
+async def length(text: str) -> int:
+    """Of whatever it is."""
+    return len(text)
+
+
+ODD: dict[str, dict[str, Any]] = {
+    "a long unique key": {"unique": Unique(key="{text}")},
+    "a long key of a limit": {"concurrency": Concurrency(1, key="{text}")},
+    "a long key of a rate": {"rate": Rate(1000, key="{text}")},
+    "no end of retries": {"retries": ENDLESS},
+    "no end of deliveries": {"max_deliveries": ENDLESS},
+    "a limit that is none": {"concurrency": ENDLESS},
+    "a rate that is none": {"rate": Rate(ENDLESS, smooth=False)},
+    "a smooth rate that is none": {"rate": Rate(ENDLESS)},
+}
+
+
+@pytest.mark.parametrize("options", ODD.values(), ids=ODD)
+async def test_a_call_is_of_any_size(broker: RemoteBroker, options: dict[str, Any]) -> None:
+    """42: it runs, and so does what comes after it."""
+    broker.register(plain, length)
+    async with actorq.open_system(broker) as system:
+        for _ in range(2):
+            handle = await system.enqueue(length.using(**options), LONG)
+            assert await handle.result() == len(LONG)
+        assert await (await system.enqueue(plain, 7)).result() == 7
+
+
+async def test_long_keys_are_told_apart(broker: RemoteBroker) -> None:
+    """39: by their ends, too."""
+    once = length.using(unique=Unique(key="{text}"), delay=3600)
+    broker.register(length)
+    async with actorq.open_system(broker, role="client") as system:
+        await system.enqueue(once, LONG)
+        await system.enqueue(once, LONG + "x")
+        with pytest.raises(actorq.DuplicateTask):
+            await system.enqueue(once, LONG)
+
+
+MANY: dict[str, Callable[[int], Any]] = {
+    "unique": lambda _: length.using(unique=Unique(key="{text}"), delay=3600),
+    "limited": lambda _: length.using(concurrency=Concurrency(1, key="{text}"), delay=3600),
+    "expiring": lambda _: length.using(expires=7200, delay=3600),
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
+async def test_many_at_once_are_one_step(broker: RemoteBroker, kind: str) -> None:
+    """31: 10,000 of them are accepted within the time that a call may take."""
+    broker.register(length)
+    async with actorq.open_system(broker, role="client") as system:
+        handles = await system.enqueue_many(MANY[kind](0), [(str(n),) for n in range(10_000)])
+        assert len({handle.task_id for handle in handles}) == 10_000
+        assert (await system.queue_statistics()).scheduled == 10_000
+
+
+async def test_many_that_are_there_already_are_one_step(broker: RemoteBroker) -> None:
+    """39: each stands for its twin, which is as many again; and who is new is accepted."""
+    once = length.using(unique=Unique(key="{text}", on_conflict="return"), delay=3600)
+    broker.register(length)
+    texts = [(str(n % 6000),) for n in range(10_000)]
+    async with actorq.open_system(broker, role="client") as system:
+        first = await system.enqueue_many(once, texts[:3000])
+        second = await system.enqueue_many(once, texts)
+        assert [each.task_id for each in second[:3000]] == [each.task_id for each in first]
+        assert [each.task_id for each in second[6000:]] == [each.task_id for each in second[:4000]]
+        assert (await system.queue_statistics()).scheduled == 6000
+
+
+async def test_many_may_be_sent_again(broker: RemoteBroker) -> None:
+    """31: under their own ids, as who imports the same table twice does."""
+    broker.register(plain)
+    numbers = iter([*range(10_000), *range(10_000)])
+    broker.with_id_generator(lambda: f"row {next(numbers)}")
+    async with actorq.open_system(broker, role="client") as system:
+        for _ in range(2):
+            system._new_id._seen.clear()  # type: ignore[attr-defined]
+            with trio.fail_after(30):
+                await system.enqueue_many(plain, [(n,) for n in range(10_000)])
+            assert (await system.queue_statistics()).ready == 10_000
