@@ -494,3 +494,21 @@ def test_a_pooler_may_be_in_between(
             trio.run(opens, PostgresStorage(server.url, schema=namespace))
         trio.run(main, url)
     assert ("notifications do not come through" in caplog.text) is (mode != "session")
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "EUC_JP", "SQL_ASCII"])
+async def test_every_name_can_be_said_whatever_the_clients_encoding_is(
+    server: PostgresServer, namespace: str, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    """42: that may be chosen in the environment, for the role, in the URL: a crash was the answer."""
+    monkeypatch.setenv("PGCLIENTENCODING", encoding)
+    server.ask(f"create role {namespace} superuser login")
+    server.ask(f"alter role {namespace} set client_encoding = {encoding}")
+    url = server.url.replace("actorq@", f"{namespace}@") + f"?client_encoding={encoding}"
+    storage = PostgresStorage(url, schema=namespace)
+    await storage.open()
+    name = "Łódź, 名前, \N{GRINNING FACE}"
+    await storage.call(storage.request([["pause", name, True]]), "broker")
+    found = await storage.call(storage.request([["statistics"]], writes=False), "broker")
+    assert found.answers[0]["paused"] == [name]
+    await storage.close()

@@ -459,3 +459,15 @@ async def test_a_transaction_may_enqueue_more_than_one_step_can_accept(
         assert counts.ready == 500
         (first, *_) = await system.queued_tasks(limit=500)
         assert first.message.args == ("x" * 100_000,)
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_a_connection_may_have_another_encoding(
+    broker: PostgresBroker, server: PostgresServer, namespace: str, encoding: str
+) -> None:
+    """31: what is enqueued on it has all its characters."""
+    name = "Łódź, 名前"
+    with psycopg.connect(server.url, client_encoding=encoding) as connection:
+        broker.enqueue_in(connection, ship.using(queue=name), 1)
+    async with actorq.open_system(broker, role="client") as system:
+        assert (await system.queue_statistics()).queues == {name: 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import sys
 from collections.abc import Callable
@@ -12,7 +13,12 @@ import trio
 
 import actorq
 from actorq import Concurrency, Rate, Unique
+from actorq.engines.postgres.broker import PostgresBroker
+from actorq.engines.postgres.storage import PostgresStorage
+from actorq.engines.redis.broker import RedisBroker
+from actorq.engines.redis.storage import RedisStorage
 from actorq.engines.remote.broker import RemoteBroker
+from actorq.engines.remote.results import RemoteResultBackend
 
 
 pytestmark = pytest.mark.engine
@@ -43,6 +49,16 @@ async def plain(x: int) -> int:
 async def length(text: str) -> int:
     """Of whatever it is."""
     return len(text)
+
+
+def another(broker: RemoteBroker, **said: Any) -> RemoteBroker:
+    """One of the same queue, as another process has it."""
+    storage = broker.storage
+    if isinstance(storage, RedisStorage):
+        url = f"redis://{storage.where}"
+        return RedisBroker(url, namespace=storage.namespace, recheck=30, **said)
+    assert isinstance(storage, PostgresStorage)
+    return PostgresBroker(storage.conninfo, schema=storage.schema, recheck=30, **said)
 
 
 ODD: dict[str, dict[str, Any]] = {
@@ -120,3 +136,56 @@ async def test_many_may_be_sent_again(broker: RemoteBroker) -> None:
             with trio.fail_after(30):
                 await system.enqueue_many(plain, [(n,) for n in range(10_000)])
             assert (await system.queue_statistics()).ready == 10_000
+
+
+# --- and what others say ---
+
+
+async def test_words_of_somebody_else_are_no_words_of_ours(
+    broker: RemoteBroker, request: pytest.FixtureRequest, namespace: str
+) -> None:
+    """43: whoever speaks on our channels, no actor crashes on it, and ours are heard after it."""
+    postgres = request.node.callspec.params["broker"] == "postgres"
+    server = request.getfixturevalue("postgres_server" if postgres else "redis_server")
+    heard = trio.Event()
+
+    async def listen() -> None:
+        await broker.storage.listen(("tasks", "ends", "results"), lambda *_: heard.set())
+
+    await broker.storage.open()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listen)
+        with trio.fail_after(10):
+            await heard.wait()
+        for junk in (
+            "",
+            "x",
+            "hello, world",
+            "1",
+            "null",
+            "[1]",
+            '["a", 5]',
+            '["a", [1]]',
+            "\x92\xa1a\x05",
+        ):
+            for topic in ("tasks", "ends", "results"):
+                if postgres:
+                    server.ask("select pg_notify(%s, %s)", f"{namespace}:{topic}", junk)
+                else:
+                    server.ask("publish", f"{{{namespace}}}:{topic}", junk)
+        heard = trio.Event()
+        other = another(broker).storage
+        await other.open()
+        await other.call(other.request([["pause", "q", True]]), "broker")
+        with trio.fail_after(10):
+            await heard.wait()
+        await other.close()
+        nursery.cancel_scope.cancel()
+    await broker.storage.close()
+
+
+def test_times_without_end(broker: RemoteBroker) -> None:
+    """A lease ends; results may be kept for ever."""
+    with pytest.raises(ValueError, match="lease expects a finite number of seconds"):
+        another(broker, lease=math.inf)
+    assert RemoteResultBackend(broker.storage, ttl=math.inf).keeping.ttl is None

@@ -245,7 +245,12 @@ class PostgresStorage(RemoteStorage):
 
     async def _set(self, connection: TrioConnection, version: int) -> None:
         timeout = f"{math.ceil(self.timeout * 1000)}"
-        settings = {**SETTINGS, "statement_timeout": timeout, "lock_timeout": "0"}
+        settings = {
+            **SETTINGS,
+            "statement_timeout": timeout,
+            "lock_timeout": "0",
+            "idle_in_transaction_session_timeout": "0",
+        }
         if version >= 140_000:
             settings["idle_session_timeout"] = "0"
         query = ", ".join(["set_config(%s, %s, false)"] * len(settings))
@@ -551,6 +556,8 @@ def _parameters(conninfo: str, timeout: float) -> dict[str, Any]:
         "keepalives_count": 3,
         "tcp_user_timeout": int(max(timeout, 1.0) * 1000),
     }
+    # whatever the role or PGCLIENTENCODING says: another one cannot write every name
+    given["client_encoding"] = "utf8"
     if "," in f"{given.get('host') or ''}{given.get('hostaddr') or ''}":
         ours["target_session_attrs"] = "read-write"  # whichever is the primary now
     return {**ours, **given}

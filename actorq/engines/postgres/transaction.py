@@ -7,6 +7,7 @@ commit.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -213,7 +214,8 @@ class InDatabase(Enqueuing):
         return f"select to_regclass('\"{self.storage.schema}\".inbox') is not null"
 
     def _which(self) -> str:
-        return f"select value from \"{self.storage.schema}\".meta where key = 'schema'"
+        # as a number: text comes as bytes where the client's encoding is SQL_ASCII
+        return f"select value::int from \"{self.storage.schema}\".meta where key = 'schema'"
 
     def _insert(self) -> str:
         schema = self.storage.schema
@@ -227,10 +229,13 @@ class InDatabase(Enqueuing):
         broker = cast("PostgresBroker", self)
         request = broker.storage.request()
         row = broker._row(request, sent.write(message, broker.wire))
-        return dumps(row), request.blobs[0] if request.blobs else None
+        text = dumps(row)
+        if not text.isascii():  # the connection is not ours, and may not know every character
+            text = json.dumps(json.loads(text))
+        return text, request.blobs[0] if request.blobs else None
 
     def _check_version(self, connection: Any, version: Any) -> None:
-        if version != f"{VERSION}":
+        if version != VERSION:
             raise newer(self.storage.schema, version or "unknown")
         with suppress(TypeError):
             self._looked_at.add(connection)

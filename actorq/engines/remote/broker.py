@@ -97,8 +97,14 @@ class RemoteBroker(Broker):
     storage: RemoteStorage
 
     def __init__(self, storage: RemoteStorage, *, lease: float = 30.0) -> None:
-        if isinstance(lease, bool) or not isinstance(lease, int | float) or not lease > 0:
-            raise ValueError(f"lease must be more than 0 seconds; got {lease!r}")
+        if (
+            isinstance(lease, bool)
+            or not isinstance(lease, int | float)
+            or not 0 < lease < math.inf
+        ):
+            raise ValueError(
+                f"lease expects a finite number of seconds, more than 0; got {lease!r}"
+            )
         self.storage = storage
         super().__init__()
         self.lease = float(lease)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -50,7 +51,8 @@ class RemoteResultBackend(ResultBackend):
     ) -> None:
         check_keeping(ttl, max_stored_results)
         self.storage = storage
-        self.keeping = Keeping(ttl, max_stored_results)
+        # a server's JSON knows no infinity
+        self.keeping = Keeping(None if ttl == math.inf else ttl, max_stored_results)
         self._eviction = Eviction(max_stored_results)
         self._forgotten: tuple[int, int] | None = None  #: at the first look, and at the last
         self._touched: set[str] | None = None  #: since the last look; None: any may have been
