@@ -38,6 +38,7 @@ from actorq.errors import (
     DuplicateTask,
     DuplicateTaskId,
     EngineUnavailable,
+    EnqueueUncertain,
     EnvelopeError,
 )
 from actorq.message import Delivery, Fence, TaskMessage
@@ -113,6 +114,9 @@ class RemoteBroker(Broker):
         self._view = View()
         self._offset = 0.0  #: from our clock to the server's
         self._doubtful: _Prepared | None = None
+        #: in doubt, and nobody asks for their answers any more
+        self._forsaken: list[_Prepared] = []
+        self._back: list[tuple[int, list[Settlement]]] = []  #: leased for nobody, by session
         self._named: dict[str, float] = {}  #: queues, and when the server was told of them
         self._whereabouts = Whereabouts(storage)
         self._unreadable: list[tuple[int, Fence, Exception]] = []  #: leased, and not buried yet
@@ -292,7 +296,10 @@ class RemoteBroker(Broker):
         prepared = self._doubtful
         if prepared is None or prepared.steps is not steps:
             if prepared is not None:
-                await self._give_up(prepared, now)
+                self._forsaken.append(prepared)
+                self._doubtful = None
+            if self._forsaken or self._back:
+                await self._give_back(now)
             prepared = self._prepare(steps, now)
         try:
             reply = await self._call(prepared.request)
@@ -306,20 +313,31 @@ class RemoteBroker(Broker):
                 await self._do(["lapse", 0.0], now)
         return answers
 
-    async def _give_up(self, doubtful: _Prepared, now: float) -> None:
-        """Nobody asks for its answers any more: what was claimed goes back, and did not count."""
-        await self._call(self._request(now, writes=False))  # whatever comes next finds it out
-        reply = self.storage.take_late(doubtful.request, "broker")
-        self._doubtful = None
-        answers = () if reply is None else reply.answers[: len(doubtful.asked)]
-        for (index, _), answer in zip(doubtful.asked, answers, strict=reply is not None):
-            step = doubtful.steps[index]
-            if isinstance(step, Claim) and answer["claimed"]:
-                back = [
-                    Settlement(Fence(task_id, int(attempt), int(token)), Ending.GIVE_BACK)
-                    for task_id, attempt, token, *_ in reversed(answer["claimed"])
-                ]
-                await self.settle(step.session, back, now)
+    async def _give_back(self, now: float) -> None:
+        """What was claimed, and nobody asks for any more, goes back, and did not count.
+
+        Else its session would keep it for as long as it lasts.
+        """
+        while self._forsaken:
+            await self._call(self._request(now, writes=False))  # whatever comes next finds it out
+            doubtful = self._forsaken.pop(0)
+            reply = self.storage.take_late(doubtful.request, "broker")
+            answers = () if reply is None else reply.answers[: len(doubtful.asked)]
+            for (index, _), answer in zip(doubtful.asked, answers, strict=reply is not None):
+                step = doubtful.steps[index]
+                if isinstance(step, Claim) and answer["claimed"]:
+                    back = [
+                        Settlement(Fence(task_id, int(attempt), int(token)), Ending.GIVE_BACK)
+                        for task_id, attempt, token, *_ in reversed(answer["claimed"])
+                    ]
+                    self._back.append((step.session, back))
+        while self._back:
+            session, back = self._back[0]
+            request = self._request(now)
+            request.acts.append(["settle", session, self._words(request, back)[0]])
+            with suppress(EngineInDoubt):  # whatever comes next sees to it that it is done
+                await self._call(request)
+            del self._back[0]
 
     def _prepare(self, steps: Sequence[Step], now: float) -> _Prepared:
         request = self._request(now)
@@ -415,6 +433,10 @@ class RemoteBroker(Broker):
             request.acts.append(["store", [self._row(request, each) for each in rows], True])
             try:
                 (answer,) = (await self._call(request)).answers
+            except EngineInDoubt as why:
+                uncertain = EnqueueUncertain(tuple([each.task_id for each in rows]))
+                uncertain.__cause__ = why
+                return uncertain
             except EngineUnavailable as why:  # the others' answers must not be lost
                 return why
         if answer is None:
@@ -478,11 +500,16 @@ class RemoteBroker(Broker):
                     readable.append(Delivery(message, fence, int(failures)))
             if not self._unreadable:
                 break
+            again = Claim(step.session, step.limit - len(readable))
+            request = self._request(now)
+            request.acts.append(["claim", again.session, again.limit, []])
             try:
                 await self._bury(now)
-                request = self._request(now)
-                request.acts.append(["claim", step.session, step.limit - len(readable), []])
-                reply = await self._call(request)
+                try:
+                    reply = await self._call(request)
+                except EngineInDoubt:
+                    self._forsaken.append(_Prepared([again], request, [(0, None)]))
+                    raise
                 (answer,) = reply.answers
             except EngineUnavailable as why:  # what was done is done, and must be answered
                 log.warning("tasks that cannot be decoded are buried later: %s", why)

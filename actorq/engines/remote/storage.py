@@ -36,6 +36,10 @@ LONGEST_PAUSE: Final = 1.0
 CARRIED: Final = 100
 
 
+#: Replies to calls in doubt that are kept for who asks again, at most.
+LATE: Final = 16
+
+
 def understood(said: Any) -> tuple[str, Collection[str] | None]:
     """What is pushed: who did it, and the ids or words.  Raises ValueError for what is not of ours."""
     match said:
@@ -60,7 +64,7 @@ class _Caller:
     number: int = 0
     done: int = 0  #: the latest one that the server said it had done: of others it may know nothing
     doubt: Request | None = None  #: the last one, of which it is not known whether it was done
-    late: tuple[Request, Reply] | None = None  #: what became of it, for who asks again
+    late: dict[int, tuple[Request, Reply]] = attrs.field(factory=dict)  #: for who asks again
 
 
 @attrs.define(eq=False)
@@ -208,11 +212,7 @@ class RemoteStorage:
 
     def take_late(self, request: Request, lane: Lane) -> Reply | None:
         """The reply to a call that was in doubt, if that was found out meanwhile; once."""
-        caller = self._callers[lane]
-        if caller.late is None or caller.late[0] is not request:
-            return None
-        reply = caller.late[1]
-        caller.late = None
+        _, reply = self._callers[lane].late.pop(id(request), (None, None))
         return reply
 
     async def _resolve(self, caller: _Caller, lane: Lane) -> None:
@@ -220,7 +220,10 @@ class RemoteStorage:
         request = caller.doubt
         assert request is not None
         reply = await self._insist(request, lane, caller.number, in_doubt=True)
-        caller.doubt, caller.late = None, (request, reply)
+        caller.doubt = None
+        caller.late[id(request)] = request, reply
+        if len(caller.late) > LATE:
+            del caller.late[next(iter(caller.late))]
 
     async def _insist(
         self, request: Request, lane: Lane, number: int, *, in_doubt: bool = False
