@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -189,3 +190,53 @@ def test_times_without_end(broker: RemoteBroker) -> None:
     with pytest.raises(ValueError, match="lease expects a finite number of seconds"):
         another(broker, lease=math.inf)
     assert RemoteResultBackend(broker.storage, ttl=math.inf).keeping.ttl is None
+
+
+# --- clocks ---
+
+
+class Late:
+    """A storage whose replies are read late, and whose server's clock is ahead of ours."""
+
+    def __init__(self, broker: RemoteBroker) -> None:
+        self.lag = self.ahead = 0.0
+        send = broker.storage._send
+
+        async def late(*of: Any) -> Any:
+            reply = await send(*of)
+            reply.now += self.ahead
+            time.sleep(self.lag)  # the event loop stands still  # noqa: ASYNC251
+            return reply
+
+        broker.storage._send = late  # type: ignore[method-assign, assignment]
+
+
+@pytest.mark.parametrize("ahead", [0.0, 3600.0])
+async def test_what_is_delayed_waits_as_long_though_a_reply_was_late(
+    broker: RemoteBroker,
+    request: pytest.FixtureRequest,
+    namespace: str,
+    monkeypatch: pytest.MonkeyPatch,
+    ahead: float,
+) -> None:
+    """38: a reply that was long in coming is no clock that is behind."""
+    monkeypatch.setattr("actorq.engines.remote.broker.SKEW", 0.05)
+    broker.register(plain)
+    late = Late(broker)
+    late.ahead = ahead
+    async with actorq.open_system(broker, role="client") as system:
+        late.lag = 0.2
+        await system.queue_statistics()
+        late.lag = 0.0
+        before = time.time()
+        await system.enqueue(plain.using(delay=600), 1)
+        after = time.time()
+    if request.node.callspec.params["broker"] == "postgres":
+        server = request.getfixturevalue("postgres_server")
+        ((due,),) = server.ask(f"select due from {namespace}.tasks")
+    else:
+        server = request.getfixturevalue("redis_server")
+        _, score = server.ask("zrange", f"{{{namespace}}}:scheduled", "0", "0", "withscores")
+        due = float(score)
+    assert before + 600 + ahead <= due + 1e-3
+    assert due <= after + 600 + ahead + 1.0  # it may be as much late

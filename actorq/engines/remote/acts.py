@@ -171,6 +171,8 @@ class Reply:
     previous: int | None = None  #: the caller's last number that was known there before this one
     view: dict[str, Any] | None = None
     blobs: Collection[Any] = ()
+    asked: float = 0.0  #: Trio's time just before
+    came: float = 0.0  #: and when it was read
 
     def take(self, blob: Any) -> bytes:
         """The bytes that *blob* stands for."""

@@ -112,7 +112,8 @@ class RemoteBroker(Broker):
         self._peer = ""  #: the storage's, in this life or the last one
         self._generation = ""
         self._view = View()
-        self._offset = 0.0  #: from our clock to the server's
+        self._offset = 0.0  #: from our clock to the server's, or less
+        self._skew = 0.0  #: the same, or more; 0 if they may as well agree
         self._doubtful: _Prepared | None = None
         #: in doubt, and nobody asks for their answers any more
         self._forsaken: list[_Prepared] = []
@@ -229,12 +230,24 @@ class RemoteBroker(Broker):
                 self._named.clear()
                 self.outbox().clear()
             self._generation = reply.generation
-        # as if the reply had taken no time: what is due is then asked for late rather than early
-        self._offset = 0.0 if request.now is not None else reply.now - self._wiring.clock()
+        if request.now is None:
+            self._compare_clocks(reply)
         if reply.view is None:
             return
         for row in self._view.show(reply.view, self._offset):
             self.outbox().append(self._outcome(reply, row))
+
+    def _compare_clocks(self, reply: Reply) -> None:
+        """The server looked at its clock after we asked, and before the reply was read: but when?
+
+        As if the way back had taken no time, what is due is asked for late rather than early.  What
+        is delayed starts late rather than early as if the way there had taken none, if the clocks
+        differ at all: a reply that was long in coming says no more than that it was.
+        """
+        ours = self._wiring.clock() - trio.current_time()
+        self._offset = reply.now - (ours + reply.came)
+        most = reply.now - (ours + reply.asked)
+        self._skew = 0.0 if self._offset < SKEW and most > -SKEW else most
 
     def _outcome(self, reply: Reply, row: Sequence[Any]) -> Outcome:
         _, task_id, attempts, end, error, step, alias, blob, said = row
@@ -416,9 +429,7 @@ class RemoteBroker(Broker):
 
     def _there(self, moment: float | None) -> float | None:
         """On the server's clock, if that differs from ours."""
-        if moment is None or -SKEW < self._offset < SKEW:
-            return moment
-        return moment + self._offset
+        return None if moment is None else moment + self._skew
 
     async def _stored(self, rows: list[Sent], reply: Reply, answer: Any, now: float) -> Any:
         """What `store` returns, or the refusal."""

@@ -34,8 +34,6 @@ SHORTEST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 1.0
 #: Results that came with the word of them, and were not asked for yet, at most.
 CARRIED: Final = 100
-
-
 #: Replies to calls in doubt that are kept for who asks again, at most.
 LATE: Final = 16
 
@@ -235,6 +233,7 @@ class RemoteStorage:
         while True:
             reply: Reply | None = None
             why: Exception | None = None
+            asked = trio.current_time()
             # nobody cancels a call: a claim that was done for nobody would strand its tasks
             with trio.CancelScope(deadline=deadline, shield=True):
                 try:
@@ -244,6 +243,7 @@ class RemoteStorage:
                 except Interrupted as error:
                     why, doubt = error, True
             if reply is not None:
+                reply.asked, reply.came = asked, trio.current_time()
                 self._check(reply, number, self._callers[lane])
                 return reply
             if why is None:
