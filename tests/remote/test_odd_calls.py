@@ -240,3 +240,50 @@ async def test_what_is_delayed_waits_as_long_though_a_reply_was_late(
         due = float(score)
     assert before + 600 + ahead <= due + 1e-3
     assert due <= after + 600 + ahead + 1.0  # it may be as much late
+
+
+# --- what is large ---
+
+
+@pytest.mark.parametrize("limited", [False, True])
+async def test_a_claim_brings_no_more_than_one_call_can_carry(
+    broker: RemoteBroker, limited: bool
+) -> None:
+    """37: 16 MB; the others come next, the highest priority first, then the oldest."""
+    options: dict[str, Any] = {"concurrency": 100} if limited else {}
+    broker.register(length)
+    async with actorq.open_system(broker, role="client") as system:
+        sent = []
+        for priority in (0, 1):
+            for n in range(8):
+                task = length.using(priority=priority, **options)
+                handle = await system.enqueue(task, f"{n}" * 3_000_000)
+                sent.append(handle.task_id)
+        expected = [*sent[8:], *sent[:8]]
+        clock = system.wiring.clock()
+        session = await broker.open_session("w", clock)
+        got: list[str] = []
+        for portion in (6, 6, 4):
+            claimed = await broker.claim(session, 100, clock)
+            assert len(claimed) == portion
+            got += [each.fence.task_id for each in claimed]
+            assert {each.fence.attempt for each in claimed} == {1}
+            assert broker.claimable() is (len(got) < 16)
+        assert got == expected
+
+
+async def test_all_that_is_large_is_worked_off(broker: RemoteBroker) -> None:
+    """42: though a worker has room for more of it than one call carries; none counts twice."""
+    attempts: list[int] = []
+
+    @broker.task(name="weigh")
+    async def weigh(text: str, ctx: actorq.Context = actorq.Depends()) -> int:
+        attempts.append(ctx.attempt)
+        return len(text)
+
+    async with actorq.open_system(broker, role="client") as system:
+        handles = await system.enqueue_many(weigh, [("x" * 3_000_000,)] * 30)
+    async with actorq.open_system(broker) as system:
+        for handle in handles:
+            assert await system.handle(handle.task_id).result() == 3_000_000
+    assert attempts == [1] * 30

@@ -4,11 +4,14 @@
 
 -- Lease at most *most* of a queue that are ready: side by side with others, who pass over what we take.
 -- *claimed*: JSON, without brackets.  *special*: something is to be found out of one before it may start,
--- and was not; then all is undone.
+-- and was not; then all is undone.  *heavy*: there would be more, but those of 16 MB are as many as one
+-- call carries in its time.
 create or replace function actorq.lease_heads(
     m actorq.moment, its_session bigint, its_queue text, most integer, base integer,
-    out n integer, out claimed text, out bodies bytea[], out special boolean
+    out n integer, out claimed text, out bodies bytea[], out special boolean, out heavy boolean
 ) language plpgsql as $$
+declare
+    left_there text[];
 begin
     with leased as (
         update actorq.tasks t
@@ -22,15 +25,25 @@ begin
             t.number, t.bounds is not null or t.expires is not null as special
     )
     select
-        count(*), string_agg(json_build_array(
+        count(*) filter (where x.light), string_agg(json_build_array(
             x.task_id, x.attempt, x.token, x.failures, x.alias,
-            case when x.body is not null then base + x.place end, x.said)::text, ', '),
-        array_agg(x.body), coalesce(bool_or(x.special), false)
-    into n, claimed, bodies, special
+            case when x.body is not null then base + x.place end, x.said)::text, ', ')
+            filter (where x.light),
+        array_agg(x.body) filter (where x.light), coalesce(bool_or(x.special), false),
+        array_agg(x.task_id) filter (where not x.light)
+    into n, claimed, bodies, special, left_there
     from (
-        select l.*, row_number() over (order by l.priority desc, l.number) - 1 as place
-        from leased l
+        select l.*, row_number() over ordered - 1 as place,
+            sum(octet_length(l.body)) over ordered - octet_length(l.body) < 16777216
+                or l.body is null as light
+        from leased l window ordered as (order by l.priority desc, l.number)
     ) x;
+    heavy := left_there is not null;
+    if heavy then
+        update actorq.tasks t
+        set place = 'ready', attempt = t.attempt - 1, session = null, token = null, since = null
+        where t.task_id = any(left_there);
+    end if;
 end $$;
 
 -- Lease these, in this order: nobody else is about.
@@ -147,10 +160,10 @@ begin
     before := nextval('actorq.tokens');
     if m.alone and actorq.is_special_ready() then
         r := actorq.claim_alone(m, s, busy, most, taken);
-        more := r.more;
     else
         r := actorq.claim_plain(m, s, busy, most, taken);
     end if;
+    more := r.more;
     if r.claimed is null and not more then return; end if;
     taken := r.taken;
     s := r.its_session;
@@ -169,7 +182,7 @@ end $$;
 -- Where nothing is to be found out.
 create or replace function actorq.claim_plain(
     m actorq.moment, s actorq.sessions, busy text[], most integer, inout taken bytea[],
-    out claimed text, out its_session actorq.sessions
+    out claimed text, out more boolean, out its_session actorq.sessions
 ) language plpgsql as $$
 declare
     its_queue text;
@@ -179,6 +192,7 @@ declare
     left_over text[];
     r record;
 begin
+    more := false;
     if s.names is not null and s.weights is null then
         busy := array(select n from unnest(s.names) n where n = any(busy));
     end if;
@@ -193,6 +207,8 @@ begin
             claimed := concat_ws(', ', claimed, r.claimed);
             taken := case when taken = '{}' then r.bodies else taken || r.bodies end;
             most := most - r.n;
+            more := r.heavy;
+            exit when more;
         end loop;
         its_session := s;
         return;
@@ -224,6 +240,8 @@ begin
         end if;
         claimed := concat_ws(', ', claimed, r.claimed);
         taken := case when taken = '{}' then r.bodies else taken || r.bodies end;
+        more := r.heavy;
+        exit when more;
     end loop;
     -- queues that are not ahead of the others need no pass
     select coalesce(jsonb_object_agg(p.key, p.value), '{}') into s.passes
@@ -249,6 +267,7 @@ declare
     before_passed double precision;
     looks boolean;               -- again: some are back that may come before
     took integer;
+    weight bigint := 0;          -- bytes of those that were found
     r record;
 begin
     more := false;
@@ -279,7 +298,8 @@ begin
             end if;
             exit heads when took >= few or held_back >= 1000;
             for head in
-                select t.task_id, t.bounds is not null or t.expires is not null as special
+                select t.task_id, t.bounds is not null or t.expires is not null as special,
+                    coalesce(octet_length(t.body), 0) as size
                 from actorq.tasks t where t.place = 'ready' and t.queue = its_queue
                 order by t.priority desc, t.number limit few - took
             loop
@@ -297,6 +317,8 @@ begin
                 found_ones := found_ones || head.task_id;
                 n_found := n_found + 1;
                 took := took + 1;
+                weight := weight + head.size;
+                exit turns when weight >= 16777216;
                 exit when looks;
             end loop;
             exit heads when not found or looks;
@@ -324,7 +346,7 @@ begin
         claimed := concat_ws(', ', claimed, r.claimed);
         taken := case when taken = '{}' then r.bodies else taken || r.bodies end;
     end if;
-    more := held_back >= 1000;
+    more := held_back >= 1000 or weight >= 16777216;
     select coalesce(jsonb_object_agg(p.key, p.value), '{}') into s.passes
     from jsonb_each(s.passes) p where p.value::double precision > s.passed;
     its_session := s;

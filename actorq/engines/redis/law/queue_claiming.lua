@@ -4,6 +4,8 @@
 
 local HELD_BACK = 1000 -- tasks that one step finds held back, at most: no step takes long
 local MOST = 2000 -- tasks that one step leases, at most: who wants more asks again
+local HEAVY = 16777216 -- bytes: of so many the last is leased in one step, to be carried in its time
+local FEW = 8 -- places of a lane that are read together, at least, however large their tasks are
 local SOME = 100 -- places of a lane that are read together, at least, where some are void
 
 -- --- the heads of a queue: what was read of it, and not used yet ---
@@ -34,6 +36,13 @@ local function read_lane(queue_name, priority, missing)
   return rows, packed
 end
 
+-- So many of *wanted*: as the first is, so are the others, mostly: what is not leased need not be read.
+local function portion(queue_name, priority, wanted)
+  local row = wanted > FEW and call('LINDEX', law.fresh(queue_name, priority), 0)
+  local size = row and call('HSTRLEN', law.segment(row), row) or 0
+  return size * wanted <= HEAVY and wanted or math.max(FEW, math.ceil(HEAVY / size))
+end
+
 local function read_heads(queue_name, wanted)
   local heads = {
     queue = queue_name, at = 0, n = 0, rows = {}, packed = {}, lanes = {}, states = {},
@@ -43,6 +52,10 @@ local function read_heads(queue_name, wanted)
     local missing = wanted - heads.n
     if missing <= 0 then
       break
+    end
+    if heads.n == 0 then
+      wanted = portion(queue_name, priority, wanted)
+      missing = wanted
     end
     local rows, packed = read_lane(queue_name, priority, missing)
     local back = moment.marks.back > 0
@@ -170,7 +183,7 @@ end
 -- Take from *heads* until *upto* are found; false if it is to be looked anew where there is work.
 local function take_from(claim, heads, upto)
   local m, found = moment.marks, claim.found
-  while #found < upto do
+  while #found < upto and claim.size < HEAVY do
     local row, packed, state = next_head(heads)
     if not row then
       return true
@@ -213,6 +226,7 @@ local function take_from(claim, heads, upto)
     end
     if starts then
       claim.rows[#claim.rows + 1] = row
+      claim.size = claim.size + #packed
       found[#found + 1] = {
         task_id, attempt, m.token, failures, alias or null, blob and put(blob, row) or null,
         said or null,
@@ -295,13 +309,13 @@ function acts.claim(act)
     law.release(name, record.choice and record.choice[1])
   end
   local claim = {
-    session = session, found = {}, states = {}, rows = {}, held_back = 0,
+    session = session, found = {}, states = {}, rows = {}, held_back = 0, size = 0,
     holder = ' ' .. session .. ' ', since = string.format(' %.17g', moment.now),
   }
   local strict = record.choice and not record.choice[2]
   local turns = cmsgpack.pack(record.pass, record.passes)
   local busy, heads = busy_queues(record.choice), {}
-  while #busy > 0 and #claim.found < limit and claim.held_back < HELD_BACK do
+  while #busy > 0 and #claim.found < limit and claim.held_back < HELD_BACK and claim.size < HEAVY do
     local name = next_turn(record, busy)
     if not name then
       break
@@ -351,5 +365,5 @@ function acts.claim(act)
       call('ZREM', key('unused'), session)
     end
   end
-  return {claimed = claim.found, more = claim.held_back >= HELD_BACK}
+  return {claimed = claim.found, more = claim.held_back >= HELD_BACK or claim.size >= HEAVY}
 end
