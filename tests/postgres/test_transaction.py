@@ -471,3 +471,15 @@ async def test_a_connection_may_have_another_encoding(
         broker.enqueue_in(connection, ship.using(queue=name), 1)
     async with actorq.open_system(broker, role="client") as system:
         assert (await system.queue_statistics()).queues == {name: 1}
+
+
+@pytest.mark.parametrize("isolation", ["serializable", "repeatable read"])
+def test_the_first_call_of_all_may_have_an_older_snapshot(
+    broker: PostgresBroker, own: psycopg.Connection[Any], namespace: str, isolation: str
+) -> None:
+    """31: what is made meanwhile is not seen there, and is used all the same."""
+    own.execute(f"set transaction isolation level {isolation}".encode())
+    own.execute("select 1")
+    task_id = broker.enqueue_in(own, ship, 1)
+    own.commit()
+    assert enqueued(namespace) == [task_id]

@@ -168,9 +168,10 @@ class InDatabase(Enqueuing):
                 if not self._is_known(connection):
                     cursor.execute(self._where().encode())
                     if not _value(cursor.fetchone()):
-                        self._make_schema()
-                    cursor.execute(self._which().encode())
-                    self._check_version(connection, _value(cursor.fetchone()))
+                        self._make_schema()  # as we know it; an older snapshot cannot tell
+                    else:
+                        cursor.execute(self._which().encode())
+                        self._check_version(connection, _value(cursor.fetchone()))
                 cursor.execute(self._insert().encode(), self._row_of(message))
             finally:
                 with suppress(Exception):
@@ -199,8 +200,9 @@ class InDatabase(Enqueuing):
                 cursor = await connection.execute(self._where().encode())
                 if not _value(await cursor.fetchone()):
                     self._make_schema()
-                cursor = await connection.execute(self._which().encode())
-                self._check_version(connection, _value(await cursor.fetchone()))
+                else:
+                    cursor = await connection.execute(self._which().encode())
+                    self._check_version(connection, _value(await cursor.fetchone()))
             await connection.execute(self._insert().encode(), self._row_of(message))
         return message
 
