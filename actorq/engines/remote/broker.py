@@ -319,7 +319,8 @@ class RemoteBroker(Broker):
         except EngineInDoubt:
             self._doubtful = prepared
             raise
-        self._doubtful = None
+        if self._doubtful is prepared:  # another one's call may be on its way, too
+            self._doubtful = None
         answers = await self._answers(prepared, reply, now)
         if self._view.over:
             with suppress(EngineUnavailable):  # the step is done; the next look tries again
