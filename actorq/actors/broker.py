@@ -660,7 +660,10 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             # the worker is gone, maybe while the engine looked: it began none of these
             demand.allowed = demand.sent
             back = [Settlement(each.fence, Ending.GIVE_BACK) for each in reversed(deliveries)]
-            await self.settle(session, back, now)
+            try:
+                await self.settle(session, back, now)
+            except EngineUnavailable as why:
+                self._note_failure(why)  # they wait for the lease; what others got must not be lost
 
     def _notify(self) -> None:
         listeners = self._counter.listeners
