@@ -30,10 +30,13 @@ class Ahead:
     limit: int  #: jobs, at most; 0: nothing is fetched ahead
     rate: float = 0.0  #: jobs that end in a second, while there are any
     call: float = 0.0  #: how long the engine takes to settle some
+    paced: bool = False  #: jobs have rates: one that went back would have used up a start
     _since: float | None = None  #: since when there are jobs; None: there are none
 
     def jobs(self) -> int:
         """How many are to be fetched ahead: none, half of the limit or all, for each step is a call."""
+        if self.paced:
+            return 0
         halves = min(2.0, 2 * CALLS * self.rate * self.call / max(self.limit, 1))
         return self.limit * int(halves) // 2
 

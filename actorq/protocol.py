@@ -45,6 +45,7 @@ class OpenSession(Message["Session"]):
     deliver: Callable[[Batch], bool]
     allowance: int
     queues: QueueChoice | None = None  #: None: all, in turn
+    portion: int | None = None  #: claimed at once, at most; None: as many as *allowance*
 
 
 class Lease:

@@ -225,9 +225,10 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
 
     async def on_stop(self) -> None:
         """`shutdown`."""
-        if self._counter.arrived is not None:  # halted before the next flush
-            await self._tell(self._counter.arrived)
-        await self.shutdown()
+        try:
+            await self._tell_arrived()  # halted before the next flush
+        finally:
+            await self.shutdown()
 
     async def receive(
         self, message: BrokerMessage | _Published | _Due | _Sweep | _Changed | _TryAgain
@@ -278,12 +279,13 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
                 return await self._extend(session)
             case Allow(session, allowance):
                 self._allow(session, allowance)
-            case OpenSession(worker, deliver, allowance, queues):
+            case OpenSession(worker, deliver, allowance, queues, portion):
                 now = self._wiring.clock()
                 session = await self.open_session(worker, now, queues)
                 self._end_lost_sessions()
                 lease = Lease(now + self.lease)
-                self._counter.demands[session] = Demand(deliver, lease, allowance, allowance)
+                most = allowance if portion is None else portion
+                self._counter.demands[session] = Demand(deliver, lease, allowance, most)
                 return Session(session, self.lease, lease)
             case NextNotices(session):
                 self._counter.listeners[session] = self.defer()
@@ -372,6 +374,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
                 await self._answer_idlers()
         except EngineUnavailable as why:
             self._note_failure(why)
+            await self._tell_arrived()  # it has been done: nobody waits until the engine can again
             return
         ended = self.sessions_ended()
         if ended != counter.sessions_ended:
@@ -488,6 +491,11 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         counter.doubt = None
         return Arrived(group, answers, now)
 
+    async def _tell_arrived(self) -> None:
+        arrived, self._counter.arrived = self._counter.arrived, None
+        if arrived is not None:
+            await self._tell(arrived)
+
     async def _tell(self, arrived: Arrived) -> None:
         """Who asked hears the answer; who wants work gets it."""
         group, answers, now = arrived
@@ -551,7 +559,10 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         try:
             self._wiring.results.tell_nowait(news)
         except MailboxFull:  # nobody else says it in this process
-            self.start_soon(self._wiring.results.tell, news, name="broker: tell of results")
+            if self._is_ending():
+                log.warning("who waits for %d results hears of them late", len(stored))
+            else:
+                self.start_soon(self._wiring.results.tell, news, name="broker: tell of results")
         except ActorStopped:
             log.debug("nobody waits for %d results any more", len(stored))
 
@@ -588,6 +599,11 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         counter.due_at = counter.sweep_at = None  # their timers may have fired in vain
 
     # --- what other processes do ---
+
+    def _is_ending(self) -> bool:
+        """No task can be started in this life any more."""
+        life = self._life
+        return life is None or life.nursery.cancel_scope.cancel_called
 
     def _note_change(self) -> None:
         """Called by `listen`; many calls before we look are one."""
@@ -663,7 +679,10 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             try:
                 await self.settle(session, back, now)
             except EngineUnavailable as why:
-                self._note_failure(why)  # they wait for the lease; what others got must not be lost
+                if self._is_ending():
+                    log.warning("%d tasks go back when their session ends: %s", len(back), why)
+                else:
+                    self._note_failure(why)  # they wait for the lease; what others got must not be lost
 
     def _notify(self) -> None:
         listeners = self._counter.listeners

@@ -32,7 +32,7 @@ from actorq.errors import (
     WorkerLost,
 )
 from actorq.job import Job, current_slot
-from actorq.message import TaskId
+from actorq.message import Delivery, TaskId
 from actorq.options import AckMode
 from actorq.protocol import (
     Allow,
@@ -52,6 +52,7 @@ from actorq.protocol import (
 )
 from actorq.queue_choice import QueueChoice
 from actorq.ref import Message
+from actorq.reply import Reply
 from actorq.reporter import Reporter
 from actorq.result import TaskResult
 from actorq.runner import Runner
@@ -166,6 +167,7 @@ class WorkerPool(Actor[Renew | LookAhead | GetPoolStatistics | IsHeld]):
         self._settling = 0  #: jobs of which the broker has been told that they are over
         self._ahead = Ahead(concurrency if wiring.overlaps and wiring.one_step else 0)
         self._looking_ahead = False  #: the timer is set
+        self._returning = 0  #: words on their way, with what was fetched ahead and goes back
         self._slots: Slots[trio.lowlevel.Task] = Slots(concurrency)
         self._reporter = Reporter(self, wiring)
         self._runner = Runner(self, wiring, self._reporter)
@@ -298,10 +300,51 @@ class WorkerPool(Actor[Renew | LookAhead | GetPoolStatistics | IsHeld]):
             if not job.lost and not job.acked:
                 settlements.append(Settlement(job.fence, Ending.GIVE_BACK))
         if settlements and self.session is not None:
+            word = Settle(self.session, tuple(settlements))
             try:
-                self._wiring.broker.tell_nowait(Settle(self.session, tuple(settlements)))
-            except Exception:  # noqa: BLE001 - full or gone: the session's end gives them back
-                log.warning("%d jobs go back when their session ends", len(settlements))
+                self._wiring.broker.tell_nowait(word)
+            except (MailboxFull, ActorStopped) as why:
+                if isinstance(why, MailboxFull) and not self.is_ending():
+                    # this session may go on, and would keep them
+                    self.start_soon(self._wiring.broker.tell, word, name="pool: give back")
+                else:
+                    log.warning("%d jobs go back when their session ends", len(settlements))
+
+    def _return_waiting(self) -> None:
+        """What was fetched ahead goes back, and nothing comes until it is back.
+
+        Else what was accepted later could come while that is on its way, and begin first (promise 37).
+        """
+        jobs = list(self._waiting)
+        self._waiting.clear()
+        for job in jobs:
+            self._jobs.pop(job.fence.token, None)
+        back = [Settlement(job.fence, Ending.GIVE_BACK) for job in jobs if not job.lost]
+        if not back or self.session is None:
+            return
+        self._returning += 1
+        word = Settle(self.session, tuple(back), self.allowance())
+        try:
+            self._wiring.broker.ask_nowait(word, self._returned)
+        except MailboxFull:
+            self.start_soon(self._return_later, word, name="pool: give back")
+        except ActorStopped:
+            log.debug("the broker has stopped; their session ends with it")
+
+    async def _return_later(self, word: Settle) -> None:
+        try:
+            await self._wiring.broker.ask(word)
+        except (ActorFailed, ActorStopped):
+            return  # and we end with it
+        self._note_returned()
+
+    def _returned(self, _: Reply[Any]) -> None:
+        if not self.is_ending():
+            self._note_returned()
+
+    def _note_returned(self) -> None:
+        self._returning -= 1
+        self.allow()
 
     # --- the lease ---
 
@@ -311,7 +354,13 @@ class WorkerPool(Actor[Renew | LookAhead | GetPoolStatistics | IsHeld]):
         while True:
             try:
                 session = await self._wiring.broker.ask(
-                    OpenSession(self._worker, self._inlet, self.allowance(), self._queues)
+                    OpenSession(
+                        self._worker,
+                        self._inlet,
+                        self.allowance(),
+                        self._queues,
+                        self._slots.concurrency,
+                    )
                 )
                 break
             except ActorFailed:
@@ -392,7 +441,7 @@ class WorkerPool(Actor[Renew | LookAhead | GetPoolStatistics | IsHeld]):
 
     def allowance(self) -> int:
         """How much the broker may send in this session, all told."""
-        if self._draining:
+        if self._draining or self._returning:
             return self._received
         held = len(self._jobs) - self._settling
         return self._received + max(0, self._slots.free(held) + self._ahead.jobs())
@@ -435,8 +484,7 @@ class WorkerPool(Actor[Renew | LookAhead | GetPoolStatistics | IsHeld]):
         waited = now - self._waiting[0].came if self._waiting else 0.0
         if waited > PATIENCE * 7 / 8 and not self._slots.has_room():  # timers are not exact
             self._ahead.misjudged()
-            self._give_back_waiting()
-            self.allow()
+            self._return_waiting()
         self._watch_waiting(now)
 
     # --- slots ---
@@ -453,10 +501,14 @@ class WorkerPool(Actor[Renew | LookAhead | GetPoolStatistics | IsHeld]):
             self._waiting.append(job)
         if self._ahead.limit:
             self._ahead.come(now)
+            if not self._ahead.paced:
+                self._ahead.paced = any(map(_has_rate, batch.deliveries))
             if len(self._jobs) > self._slots.concurrency:
                 self._watch_waiting(now)
         if self._draining:  # the batch was on its way when the drain began
             self._give_back_waiting()
+        elif self._returning:
+            self._return_waiting()
         if not self._renewing:
             self._keep_renewing()
         self._reconcile()
@@ -526,12 +578,27 @@ class WorkerPool(Actor[Renew | LookAhead | GetPoolStatistics | IsHeld]):
         while True:
             if self._waiting and slots.has_room():
                 job = self._waiting.popleft()
+                if job.came and self._has_expired(job):
+                    self._give_back([job])  # the queue ends it
+                    self.allow()
+                    continue
                 slots.running += 1
                 if self._waiting and slots.waking < WAKING:
                     self._reconcile()
                 return job
             await _park(slots.parked)
             slots.waking -= 1
+
+    def _has_expired(self, job: Job) -> bool:
+        """Whether its time to start went by while it waited here (promise 38).
+
+        What had expired by our clock when it came has not by the queue's, and would come again.
+        """
+        terms = job.message.terms
+        if terms is None or terms.expires_at is None:
+            return False
+        now = self._wiring.clock()
+        return now - (trio.current_time() - job.came) < terms.expires_at <= now
 
     async def _finish(self, slot: Slot, job: Job) -> None:
         """However the job ended: what follows from it, its hooks, its report."""
@@ -623,6 +690,11 @@ async def _park(
         return trio.lowlevel.Abort.SUCCEEDED
 
     await trio.lowlevel.wait_task_rescheduled(abort)
+
+
+def _has_rate(delivery: Delivery) -> bool:
+    terms = delivery.message.terms
+    return terms is not None and bool(terms.paces)
 
 
 def _may_be_acked(job: Job) -> bool:
