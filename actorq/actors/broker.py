@@ -118,6 +118,7 @@ class _Published(Message[None]):
     """The first ends of the outbox are stored in the result backend."""
 
     batch: tuple[Outcome, ...]
+    life: object  #: in which: the next one stores what is left of the outbox again
 
 
 @attrs.define
@@ -318,8 +319,9 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
                 await self.set_paused(queue, paused=paused)
             case WaitIdle():
                 self._counter.idlers.append((message, self.defer()))
-            case _Published(batch):
-                await self._note_published(batch)
+            case _Published(batch, life):
+                if life is self._counter:
+                    await self._note_published(batch)
             case _Due():
                 self._counter.due_at = None
                 await self.promote(self._wiring.clock())
@@ -682,7 +684,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
                 if self._is_ending():
                     log.warning("%d tasks go back when their session ends: %s", len(back), why)
                 else:
-                    self._note_failure(why)  # they wait for the lease; what others got must not be lost
+                    self._note_failure(why)  # they wait for the lease; others must get theirs
 
     def _notify(self) -> None:
         listeners = self._counter.listeners
@@ -696,8 +698,8 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
     # --- cancellation ---
 
     async def _cancel(self, task_id: str) -> None:
-        reply = self.defer()
         took_effect = await self.revoke(task_id, self._wiring.clock())
+        reply = self.defer()  # not before: if the engine cannot, who asks is told by `receive`
         if took_effect is False:
             reply.send(False)
         else:  # running, or its end is not published yet: answered when waiters can see it
@@ -747,7 +749,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             for task_id, verdict in refused:  # given up: who waits hears why
                 await self._wiring.results.tell(UnsavedResult(task_id, verdict))
             try:  # by way of the mailbox, for the engine gets one call at a time
-                await self.ref.ask(_Published(batch))
+                await self.ref.ask(_Published(batch, self._counter))
             except ActorStopped:  # it closes: no other call comes any more
                 await self._note_published(batch)
             except EngineUnavailable:
