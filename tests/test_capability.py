@@ -412,7 +412,8 @@ async def test_the_defaults_refuse_or_do_nothing() -> None:
 def test_every_method_is_said_to_be_needed_or_not() -> None:
     """A new one is given its place."""
     free = {"startup", "shutdown", "outbox", "report_end", "published"}
-    free |= {"grouped", "perform", "stores_results_of", "look", "is_ending", "ended_among"}
+    free |= {"grouped", "overlaps", "perform", "perform_unread", "stores_results_of", "look"}
+    free |= {"is_ending", "ended_among"}
     placed = {
         *ALWAYS,
         *free,

@@ -32,6 +32,7 @@ from actorq.protocol import (
     GetResult,
     IsResultReady,
     Lease,
+    Locate,
     Outcome,
     SetProgress,
     SetResults,
@@ -40,6 +41,33 @@ from actorq.protocol import (
 from actorq.ref import ActorRef
 from actorq.testing import EPOCH, MemoryStorage, Tape, crash, simulate
 from queue_strategies import INJECTED, QUICK, Log, tapes
+
+
+# --- where a task is ----------------------------------------------------------------------------
+
+
+class EndsMeanwhile(InMemoryBroker):
+    """Between two looks at it a worker elsewhere acknowledges a task early: its result comes later."""
+
+    looks = 0
+
+    async def locate(self, task_id: str) -> str:
+        self.looks += 1
+        return "leased" if self.looks == 1 else "done"
+
+    async def is_ending(self, task_id: str) -> bool:
+        self.looks += 1
+        return self.looks > 1
+
+
+def test_43_acknowledged_while_one_looks_where_it_is_it_has_not_ended_without_a_result() -> None:
+    """43: two looks are two moments; who asks must not hear that there will be no result."""
+
+    async def main() -> None:
+        async with open_system(EndsMeanwhile()) as sys:
+            assert await sys.wiring.broker.ask(Locate("a")) == "ending"
+
+    simulate(main)
 
 
 # --- keeping nothing ----------------------------------------------------------------------------

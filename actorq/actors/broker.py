@@ -294,9 +294,9 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             case Cancel(task_id):
                 await self._cancel(task_id)
             case Locate(task_id):
-                if await self.is_ending(task_id):
-                    return "ending"
-                return await self.locate(task_id)
+                # in this order: acknowledged early between the two, it would be done, and without a result
+                place = await self.locate(task_id)
+                return "ending" if await self.is_ending(task_id) else place
             case TaskKnown(task_name):
                 await self.release(task_name)
             case Count():

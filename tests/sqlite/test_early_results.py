@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,11 +39,15 @@ async def executed(value: int) -> int:
     return value
 
 
-def start(path: Path) -> subprocess.Popen[str]:
-    """A worker."""
-    return subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(path)], stdout=subprocess.PIPE, env=HERE, text=True
-    )
+@contextmanager
+def start(path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A worker; killed at the end, or who has failed would wait for it for ever."""
+    command = [sys.executable, str(PROGRAM), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=HERE, text=True) as program:
+        try:
+            yield program
+        finally:
+            program.kill()
 
 
 async def said(program: subprocess.Popen[str], word: str) -> None:
@@ -102,6 +108,5 @@ def test_results_that_come_after_the_acknowledgement_reach_who_waits(path: Path)
                             nursery.start_soon(wait, n, handle, got)
                             nursery.start_soon(wait, n, system.handle(handle.task_id, task), got)
                     assert got == {n: [n, n] for n in range(50)}
-            program.kill()
 
     trio.run(main)
