@@ -294,7 +294,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             case Cancel(task_id):
                 await self._cancel(task_id)
             case Locate(task_id):
-                # in this order: acknowledged early between the two, it would be done, and without a result
+                # In this order: acknowledged between the two, it would be done and have no result.
                 place = await self.locate(task_id)
                 return "ending" if await self.is_ending(task_id) else place
             case TaskKnown(task_name):
