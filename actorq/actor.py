@@ -118,6 +118,14 @@ class Actor(Generic[M]):
         """Undo `watch`, even if the signal is queued already."""
         ref._cell.unwatch(self._alive.cell)
 
+    def life_is_over(self) -> bool:
+        """Whether this incarnation has ended, or is about to: no child task can be started any more.
+
+        For what others call: from a crash on, the nursery may be closed at any moment.
+        """
+        life = self._life
+        return life is None or life.nursery.cancel_scope.cancel_called
+
     def stop(self) -> None:
         """End this incarnation after the message in progress.
 

@@ -561,7 +561,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         try:
             self._wiring.results.tell_nowait(news)
         except MailboxFull:  # nobody else says it in this process
-            if self._is_ending():
+            if self.life_is_over():
                 log.warning("who waits for %d results hears of them late", len(stored))
             else:
                 self.start_soon(self._wiring.results.tell, news, name="broker: tell of results")
@@ -601,11 +601,6 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
         counter.due_at = counter.sweep_at = None  # their timers may have fired in vain
 
     # --- what other processes do ---
-
-    def _is_ending(self) -> bool:
-        """No task can be started in this life any more."""
-        life = self._life
-        return life is None or life.nursery.cancel_scope.cancel_called
 
     def _note_change(self) -> None:
         """Called by `listen`; many calls before we look are one."""
@@ -681,7 +676,7 @@ class Broker(Configuration, Engine, Actor[BrokerMessage]):
             try:
                 await self.settle(session, back, now)
             except EngineUnavailable as why:
-                if self._is_ending():
+                if self.life_is_over():
                     log.warning("%d tasks go back when their session ends: %s", len(back), why)
                 else:
                     self._note_failure(why)  # they wait for the lease; others must get theirs

@@ -235,12 +235,8 @@ class WorkerPool(Actor[Renew | LookAhead | GetPoolStatistics | IsHeld]):
             self._going_down.set()
 
     def is_ending(self) -> bool:
-        """This life is over, or about to be: it must not start anything any more.
-
-        To be asked by what others call: from a crash on, the nursery may be closed at any moment.
-        """
-        life = self._life
-        return life is None or life.nursery.cancel_scope.cancel_called
+        """This life is over, or about to be: it must not start anything any more."""
+        return self.life_is_over()
 
     def _hand_over(self, acked: list[Job]) -> None:
         """Nobody will run these again: see to it that their waiters hear of them."""
