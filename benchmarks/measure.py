@@ -49,14 +49,18 @@ class Program:
     def run(self, python: str, *, quick: bool) -> Report:
         """Run it once in a fresh interpreter; `RuntimeError` with what it printed if it fails."""
         paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-        done = subprocess.run(
-            [python, str(HERE / self.module), self.name, str(self.quick if quick else self.amount)],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        amount = str(self.quick if quick else self.amount)
+        try:
+            done = subprocess.run(
+                [python, str(HERE / self.module), self.name, amount],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:  # whose own text has paths of this machine, for the page
+            raise RuntimeError(f"{self.name}: not within {PATIENCE:g} s") from None
         if done.returncode:
             raise RuntimeError(f"{self.module} {self.name} failed:\n{done.stdout}{done.stderr}")
         report: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
